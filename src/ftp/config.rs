@@ -1,0 +1,101 @@
+//! What a session needs to know before it connects.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
+
+/// Where the server is, who logs in, and how the connections are made.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port of the control connection.
+    pub port: u16,
+    /// Login name; `anonymous` where none was given.
+    pub user: String,
+    /// Password for `PASS`.
+    pub password: Secret,
+    /// Account for `ACCT` (RFC 959 s4.1.1), sent when the server asks for one.
+    pub account: Option<Secret>,
+    /// The folder of the server that the mount shows.
+    pub root: Root,
+    /// Whether and how the connections are encrypted.
+    pub tls: TlsMode,
+    /// How the server's certificate is verified.
+    pub trust: Trust,
+    /// Longest wait for a connection to be established.
+    pub connect_timeout: Duration,
+    /// Longest wait for a reply, or for the next bytes of a transfer.
+    pub timeout: Duration,
+    /// Time zone of the server's `LIST`; `None` = found by comparing with one `MDTM`.
+    pub zone: Option<TimeZone>,
+    /// Whether data connections go to the address in a 227 reply.
+    pub pasv_address: PasvAddress,
+}
+
+/// The folder of the server that the mount shows (RFC 1738 s3.2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// Relative to the folder that the login lands in; empty = that folder itself.
+    Login(Vec<u8>),
+    /// From the server's root; begins with `/`.
+    Absolute(Vec<u8>),
+}
+
+/// Whether and how connections are encrypted (RFC 4217).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    Off,
+    /// By `AUTH TLS` where the server offers it.
+    Auto,
+    /// By `AUTH TLS`, or not at all.
+    Explicit,
+    /// From the first byte (`ftps://`, port 990).
+    Implicit,
+}
+
+/// How the server's certificate is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Against the system's certificate authorities.
+    System,
+    /// Against the certificates in this PEM file.
+    CaFile(PathBuf),
+    /// By the SHA-256 fingerprint of the certificate alone.
+    Pin([u8; 32]),
+}
+
+/// Whose word counts for the address of a passive data connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasvAddress {
+    /// The control connection's peer; what a 227 reply says is ignored.
+    Control,
+    /// The 227 reply's.
+    Reply,
+}
+
+/// A password: zeroed when dropped, and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

@@ -1,0 +1,4 @@
+//! The protocol: control connection, commands, replies, data connections, listings.
+
+pub mod config;
+pub mod list;

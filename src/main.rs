@@ -1,0 +1,3 @@
+//! The `ftpfs` command.
+
+fn main() {}
