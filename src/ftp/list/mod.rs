@@ -7,6 +7,8 @@ mod date;
 mod dos;
 mod eplf;
 mod mlsd;
+#[cfg(test)]
+mod samples;
 mod unix;
 
 use crate::ftp::time::Zone;

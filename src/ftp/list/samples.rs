@@ -1,0 +1,175 @@
+//! The parsers against what real servers sent (`tests/data/listings`), and against what none should.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::{Entry, Kind, Modified, Parsed, Precision, parse_list, parse_mlsd, parse_mlst};
+use crate::ftp::time::{Zone, format_time_val};
+
+/// 2026-11-21 05:00:00 UTC, soon after the samples were taken.
+const NOW: i64 = 1_795_237_200;
+
+/// Set to write the expected files anew; read them before they are committed.
+const UPDATE: &str = "FTPFS_UPDATE_LISTINGS";
+
+#[test]
+fn every_sample_is_parsed_as_expected() {
+    let samples = samples();
+    assert!(samples.len() > 100, "only {} samples", samples.len());
+    for sample in samples {
+        let parsed = print(&parse(&sample));
+        let file = PathBuf::from(format!("{}.expected", sample.display()));
+        if std::env::var_os(UPDATE).is_some() {
+            fs::write(&file, &parsed).expect("the folder of the samples is writable");
+        }
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(
+            parsed,
+            expected,
+            "{} is parsed in another way",
+            sample.display()
+        );
+    }
+}
+
+/// Parses a sample by the verb in its name: `server.VERB.folder`.
+fn parse(sample: &Path) -> Parsed {
+    let body = fs::read(sample).expect("a sample is readable");
+    let name = sample
+        .file_name()
+        .and_then(|name| name.to_str())
+        .expect("the name of a sample is UTF-8");
+    match name.split('.').nth(1) {
+        Some("MLSD") => parse_mlsd(&body),
+        Some("MLST") => {
+            let facts = body
+                .split_inclusive(|&byte| byte == b'\n')
+                .filter_map(parse_mlst);
+            Parsed {
+                entries: facts.collect(),
+                ..Parsed::default()
+            }
+        }
+        _ => parse_list(&body, &Zone::UTC, NOW),
+    }
+}
+
+fn samples() -> Vec<PathBuf> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/listings");
+    let mut samples: Vec<_> = fs::read_dir(folder)
+        .expect("the folder of the samples is there")
+        .map(|file| file.expect("the folder of the samples is readable").path())
+        .filter(|file| {
+            file.extension()
+                .is_none_or(|extension| extension != "expected")
+        })
+        .collect();
+    samples.sort();
+    samples
+}
+
+/// One line per entry, `kind size time/precision mode "name" [-> "target"]`, and a last one for the rest.
+fn print(parsed: &Parsed) -> String {
+    let mut text: String = parsed.entries.iter().map(print_entry).collect();
+    text += &format!(
+        "dot={} unreadable={}",
+        if parsed.has_dot { "yes" } else { "no" },
+        parsed.unreadable
+    );
+    if let Some(line) = &parsed.first_unreadable {
+        text += &format!(" first=\"{}\"", line.escape_ascii());
+    }
+    text + "\n"
+}
+
+fn print_entry(entry: &Entry) -> String {
+    let kind = match entry.kind {
+        Kind::File => "file",
+        Kind::Dir => "dir",
+        Kind::Symlink => "symlink",
+        Kind::Other => "other",
+    };
+    let size = entry.size.map_or("-".to_owned(), |size| size.to_string());
+    let mode = entry
+        .mode
+        .map_or("-".to_owned(), |mode| format!("{mode:04o}"));
+    let target = entry.target.as_ref().map_or(String::new(), |target| {
+        format!(" -> \"{}\"", target.escape_ascii())
+    });
+    let time = entry.modified.map_or("-".to_owned(), print_time);
+    format!(
+        "{kind} {size} {time} {mode} \"{}\"{target}\n",
+        entry.name.escape_ascii()
+    )
+}
+
+fn print_time(modified: Modified) -> String {
+    let precision = match modified.precision {
+        Precision::Day => "day",
+        Precision::Minute => "minute",
+        Precision::Second => "second",
+    };
+    format!(
+        "{}/{precision}",
+        format_time_val(modified.seconds).expect("samples are of our time")
+    )
+}
+
+/// Arbitrary bytes, half of them out of what listings are made of.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let telling =
+        proptest::sample::select(b" \r\n\t\0./:;=-+,?<>[]%0123456789drwxlstLugNovJan".to_vec());
+    proptest::collection::vec(prop_oneof![any::<u8>(), telling], 0..400)
+}
+
+/// A real sample with some bytes put in, overwritten or taken out.
+fn mutated_sample() -> impl Strategy<Value = Vec<u8>> {
+    let bodies: Vec<_> = samples()
+        .iter()
+        .map(|sample| fs::read(sample).expect("a sample is readable"))
+        .collect();
+    let changes = proptest::collection::vec((any::<prop::sample::Index>(), 0..3u8, bytes()), 1..12);
+    (proptest::sample::select(bodies), changes).prop_map(|(mut body, changes)| {
+        for (at, kind, bytes) in changes {
+            let at = at.index(body.len() + 1);
+            let bytes = &bytes[..bytes.len().min(8)];
+            let end = (at + bytes.len()).min(body.len());
+            match kind {
+                0 => drop(body.splice(at..at, bytes.iter().copied())),
+                1 => drop(body.splice(at..end, bytes.iter().copied())),
+                _ => drop(body.drain(at..end)),
+            }
+        }
+        body
+    })
+}
+
+fn assert_only_safe_names(parsed: &Parsed) {
+    for Entry { name, .. } in &parsed.entries {
+        let is_safe = !name.is_empty()
+            && name != b"."
+            && name != b".."
+            && !name.contains(&b'/')
+            && !name.contains(&0);
+        assert!(is_safe, "{}", name.escape_ascii());
+    }
+    assert_eq!(parsed.unreadable > 0, parsed.first_unreadable.is_some());
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic_nor_make_unsafe_names(body in bytes(), east in any::<i32>(), now in any::<i64>()) {
+        assert_only_safe_names(&parse_list(&body, &Zone::Offset(east), now));
+        assert_only_safe_names(&parse_mlsd(&body));
+        parse_mlst(&body);
+    }
+
+    #[test]
+    fn mutated_samples_never_panic_nor_make_unsafe_names(body in mutated_sample(), now in any::<i64>()) {
+        assert_only_safe_names(&parse_list(&body, &Zone::UTC, now));
+        assert_only_safe_names(&parse_mlsd(&body));
+        body.split(|&byte| byte == b'\n').for_each(|line| drop(parse_mlst(line)));
+    }
+}
