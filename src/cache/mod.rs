@@ -1,6 +1,35 @@
 //! The server seen through memory.
+//!
+//! Owns the block cache, the listing cache with its absences, and reading ahead. Each mutation goes through here, and
+//! changes what is remembered. Knows paths and contents, no inodes, handles or errno.
 
-use std::time::Duration;
+mod blocks;
+mod error;
+mod listings;
+mod mutations;
+mod reader;
+mod uploads;
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+use tokio::sync::watch;
+use tracing::debug;
+
+use crate::ftp::list::{Entry, Kind, Modified, Precision};
+use crate::ftp::{ErrorKind, RemotePath};
+use crate::pool::{Pool, Retry, on_session};
+use blocks::{Blocks, ContentKey};
+use listings::{Listings, Lookup};
+
+pub use error::{Error, Result};
+pub use listings::{Folder, Item, Patch};
+pub use reader::{Content, Version};
+pub use uploads::Source;
 
 /// Bounds of the caches.
 #[derive(Clone, Debug)]
@@ -10,3 +39,414 @@ pub struct CacheConfig {
     /// How long a listing, and an absence, is believed.
     pub attr_ttl: Duration,
 }
+
+/// The server seen through memory. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    inner: Arc<Inner>,
+}
+
+/// Each mutex is held for a look or a change only, never across an await, and never together with another.
+#[derive(Debug)]
+struct Inner {
+    pool: Pool,
+    listings: Mutex<Listings>,
+    blocks: Arc<Mutex<Blocks>>,
+    contents: Mutex<Contents>,
+    /// Names on the server that are ours for the moment, and not shown.
+    hidden: Mutex<HashSet<RemotePath>>,
+    /// Folders whose files' exact times are being asked.
+    settling: Mutex<HashMap<RemotePath, watch::Receiver<()>>>,
+    window_bytes: u64,
+}
+
+/// Which version of each file the block cache may hold.
+#[derive(Debug)]
+struct Contents {
+    by_id: LruCache<u64, Arc<Content>>,
+    next_key: u64,
+}
+
+impl Remote {
+    /// The server behind `pool`, with nothing remembered yet.
+    pub fn new(pool: Pool, config: &CacheConfig) -> Self {
+        let capacity = config.capacity_bytes.max(SMALLEST_CACHE);
+        Self {
+            inner: Arc::new(Inner {
+                pool,
+                listings: Mutex::new(Listings::new(config.attr_ttl)),
+                blocks: Arc::new(Mutex::new(Blocks::new(capacity))),
+                contents: Mutex::new(Contents {
+                    by_id: LruCache::new(MOST_CONTENTS),
+                    next_key: 0,
+                }),
+                hidden: Mutex::default(),
+                settling: Mutex::default(),
+                window_bytes: (capacity / 16).min(LONGEST_WINDOW),
+            }),
+        }
+    }
+
+    /// The sessions below.
+    pub fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// The folder `dir`, as known for less than the TTL or as just fetched; those who ask at once share one fetch.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] or [`Error::NotDir`] where the server says so; never an empty folder in place of a failure.
+    ///
+    /// Cancel safe: the fetch goes on for whoever else waits.
+    pub async fn list(&self, dir: &RemotePath) -> Result<Arc<Folder>> {
+        let mut outcome = match self.listings().look(dir) {
+            Lookup::Fresh(folder) => return Ok(folder),
+            Lookup::Wait(outcome) => outcome,
+            Lookup::Fetch(teller, outcome) => {
+                let (remote, dir) = (self.clone(), dir.clone());
+                tokio::spawn(async move {
+                    // Told even if the fetch panics: the sender is dropped then, and the wait below ends.
+                    let fetched = remote.fetch(&dir).await;
+                    teller.send_replace(Some(fetched));
+                });
+                outcome
+            }
+        };
+        let told = outcome
+            .wait_for(Option::is_some)
+            .await
+            .map(|told| told.clone());
+        match told {
+            Ok(Some(folder)) => folder,
+            Ok(None) | Err(_) => {
+                let error = crate::ftp::Error::new(
+                    ErrorKind::Lost,
+                    format!("list {dir}"),
+                    "the listing was given up",
+                );
+                Err(error.into())
+            }
+        }
+    }
+
+    /// What is at `path`; `None` where the server is sure that nothing is.
+    ///
+    /// The time of a file is exact where the server can say it.
+    pub async fn stat(&self, path: &RemotePath) -> Result<Option<Item>> {
+        let Some(dir) = path.parent() else {
+            return Ok(Some(Item::new(dir_entry(b""))));
+        };
+        let folder = match self.list(&dir).await {
+            Ok(folder) => folder,
+            Err(Error::Absent(_) | Error::NotDir(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match folder.entries.get(path.name()) {
+            Some(item) if item.settled => Ok(Some(item.clone())),
+            Some(_) => self.settle(path).await,
+            None if folder.complete => Ok(None),
+            None => self.ask(path).await,
+        }
+    }
+
+    /// [`Remote::stat`] for those that it calls itself.
+    fn stat_boxed<'a>(
+        &'a self,
+        path: &'a RemotePath,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Item>>> + Send + 'a>> {
+        Box::pin(self.stat(path))
+    }
+
+    /// What a fresh listing says of `path`, without waiting and without exact times: `None` if there is no fresh listing.
+    pub fn peek(&self, path: &RemotePath) -> Option<Option<Item>> {
+        let dir = path.parent()?;
+        let folder = self.listings().fresh(&dir)?;
+        match folder.entries.get(path.name()) {
+            None if !folder.complete => None,
+            found => Some(found.cloned()),
+        }
+    }
+
+    /// What is at `path` by the server's word of this moment.
+    pub async fn stat_now(&self, path: &RemotePath) -> Result<Option<Item>> {
+        if let Some(dir) = path.parent() {
+            self.listings().expire(&dir);
+        }
+        self.stat(path).await
+    }
+
+    /// The content of the file `id`, whose version is `version`: blocks of another version are not used again.
+    ///
+    /// `id` is the caller's name for the file; it stays the same when the file is renamed.
+    pub fn content(&self, id: u64, version: Version) -> Arc<Content> {
+        let mut contents = self.inner.contents.lock().expect("no panic while locked");
+        if let Some(content) = contents
+            .by_id
+            .get(&id)
+            .filter(|content| content.version == version)
+        {
+            return content.clone();
+        }
+        contents.next_key += 1;
+        let key = ContentKey(contents.next_key);
+        let inner = &self.inner;
+        let content = Content::new(
+            inner.pool.clone(),
+            inner.blocks.clone(),
+            key,
+            version,
+            inner.window_bytes,
+        );
+        let content = Arc::new(content);
+        contents.by_id.put(id, content.clone());
+        content
+    }
+
+    /// Forgets the content of the file `id`, since we changed it.
+    pub fn forget_content(&self, id: u64) {
+        self.inner
+            .contents
+            .lock()
+            .expect("no panic while locked")
+            .by_id
+            .pop(&id);
+    }
+
+    /// Whether the content of the file `id` in version `version` is known to the cache.
+    pub fn knows_content(&self, id: u64, version: Version) -> bool {
+        let contents = self.inner.contents.lock().expect("no panic while locked");
+        contents
+            .by_id
+            .peek(&id)
+            .is_some_and(|content| content.version == version)
+    }
+
+    /// Where the link `path` points, from a `LIST` where `MLSD` does not say.
+    pub async fn read_link(&self, path: &RemotePath) -> Result<Vec<u8>> {
+        let Some(item) = self.stat(path).await? else {
+            return Err(Error::Absent(path.clone()));
+        };
+        if let Some(target) = item.entry.target {
+            return Ok(target);
+        }
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        let targets =
+            on_session!(self.pool(), Retry::Idempotent, session => session.link_targets(&dir))?;
+        let mut found = None;
+        let mut listings = self.listings();
+        for (name, target) in targets {
+            if name == path.name() {
+                found = Some(target.clone());
+            }
+            listings.update(&dir, &name, |item| item.entry.target = Some(target));
+        }
+        found.ok_or_else(|| {
+            let detail = "the server does not say where the link points";
+            Error::Unsupported(crate::ftp::Error::new(
+                ErrorKind::NotImplemented,
+                format!("readlink {path}"),
+                detail,
+            ))
+        })
+    }
+
+    /// Asks the exact time of `path`, and in the same flight those of the files after it in its folder.
+    async fn settle(&self, path: &RemotePath) -> Result<Option<Item>> {
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        loop {
+            let Some(folder) = self.listings().known(&dir) else {
+                return self.stat_boxed(path).await;
+            };
+            match folder.entries.get(path.name()) {
+                Some(item) if !item.settled => {}
+                other => return Ok(other.cloned()),
+            }
+            let mut asked = match self.begin_settling(&dir) {
+                Ok(teller) => {
+                    let outcome = self.settle_from(&dir, &folder, path.name()).await;
+                    drop(teller);
+                    outcome?;
+                    continue;
+                }
+                Err(asked) => asked,
+            };
+            // Ends when the sender is dropped.
+            while asked.changed().await.is_ok() {}
+        }
+    }
+
+    /// Whoever gets the teller asks; the others wait until it is dropped.
+    fn begin_settling(
+        &self,
+        dir: &RemotePath,
+    ) -> std::result::Result<Settling, watch::Receiver<()>> {
+        let mut settling = self.inner.settling.lock().expect("no panic while locked");
+        if let Some(asked) = settling.get(dir) {
+            return Err(asked.clone());
+        }
+        let (teller, asked) = watch::channel(());
+        settling.insert(dir.clone(), asked);
+        Ok(Settling {
+            remote: self.clone(),
+            dir: dir.clone(),
+            _teller: teller,
+        })
+    }
+
+    async fn settle_from(&self, dir: &RemotePath, folder: &Folder, first: &[u8]) -> Result<()> {
+        let unsettled = |(_, item): &(&Vec<u8>, &Item)| !item.settled;
+        let after = folder.entries.range(first.to_vec()..).filter(unsettled);
+        let before = folder.entries.range(..first.to_vec()).filter(unsettled);
+        let names: Vec<Vec<u8>> = after
+            .chain(before)
+            .take(SETTLED_AT_ONCE)
+            .map(|(name, _)| name.clone())
+            .collect();
+        // Names that cannot be sent would fail the flight; nothing more can be learned of them.
+        let (paths, unsayable): (Vec<RemotePath>, Vec<RemotePath>) = names
+            .iter()
+            .map(|name| dir.join(name))
+            .partition(RemotePath::is_sayable);
+        for path in unsayable {
+            self.listings()
+                .update(dir, path.name(), |item| item.settle(None, None));
+        }
+        let times =
+            on_session!(self.pool(), Retry::Idempotent, session => session.modified(&paths))?;
+        for (path, seconds) in paths.iter().zip(times) {
+            let mut size = None;
+            let unsized_file = folder
+                .entries
+                .get(path.name())
+                .is_some_and(|item| item.entry.size.is_none());
+            if unsized_file {
+                let asked = on_session!(self.pool(), Retry::Idempotent, session => session.size_and_mtime(path));
+                size = asked.ok().map(|(size, _)| size);
+            }
+            self.listings()
+                .update(dir, path.name(), |item| item.settle(seconds, size));
+        }
+        Ok(())
+    }
+
+    /// Asks for one name that a listing does not show, though it may not show all.
+    async fn ask(&self, path: &RemotePath) -> Result<Option<Item>> {
+        let found = on_session!(self.pool(), Retry::Idempotent, session => session.find(path))?;
+        Ok(found.map(Item::new))
+    }
+
+    /// Lists `dir`, remembers it, and says what a refusal means.
+    async fn fetch(&self, dir: &RemotePath) -> Result<Arc<Folder>> {
+        let begun = Instant::now();
+        let listed = on_session!(self.pool(), Retry::Idempotent, session => session.list(dir));
+        let listed = match listed {
+            Ok(mut listing) => {
+                let hidden = self.inner.hidden.lock().expect("no panic while locked");
+                if !hidden.is_empty() {
+                    listing
+                        .entries
+                        .retain(|entry| !hidden.contains(&dir.join(&entry.name)));
+                }
+                debug!(%dir, entries = listing.entries.len(), complete = listing.complete, "listed");
+                Ok(listing)
+            }
+            Err(error) if error.is_refusal() => Err(self.why_not_listed(dir, error).await),
+            Err(error) => Err(error.into()),
+        };
+        self.listings().fetched(dir, begun, listed)
+    }
+
+    /// A folder could not be entered: whether it is there is asked of the folder above, and of nothing else.
+    async fn why_not_listed(&self, dir: &RemotePath, error: crate::ftp::Error) -> Error {
+        if dir.is_root() {
+            return Error::Denied(error);
+        }
+        if let Some(above) = dir.parent() {
+            self.listings().expire(&above);
+        }
+        match self.stat_boxed(dir).await {
+            Ok(None) => Error::Absent(dir.clone()),
+            Ok(Some(item)) if item.entry.kind == Kind::File => Error::NotDir(dir.clone()),
+            Ok(Some(_)) => Error::Denied(error),
+            Err(error) => error,
+        }
+    }
+
+    fn listings(&self) -> std::sync::MutexGuard<'_, Listings> {
+        self.inner.listings.lock().expect("no panic while locked")
+    }
+
+    fn patch(&self, path: &RemotePath, patch: Patch) {
+        let Some(dir) = path.parent() else { return };
+        let hidden = self
+            .inner
+            .hidden
+            .lock()
+            .expect("no panic while locked")
+            .contains(path);
+        match patch {
+            Patch::Put(_) if hidden => {}
+            patch => self.listings().patch(&dir, patch),
+        }
+    }
+}
+
+/// Those who wait for the exact times of a folder's files wait until this is dropped.
+struct Settling {
+    remote: Remote,
+    dir: RemotePath,
+    _teller: watch::Sender<()>,
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.remote
+            .inner
+            .settling
+            .lock()
+            .expect("no panic while locked")
+            .remove(&self.dir);
+    }
+}
+
+fn is_dir(item: &Item) -> bool {
+    item.entry.kind == Kind::Dir
+}
+
+fn dir_entry(name: &[u8]) -> Entry {
+    Entry {
+        name: name.to_vec(),
+        kind: Kind::Dir,
+        size: None,
+        modified: None,
+        mode: None,
+        target: None,
+    }
+}
+
+fn file_entry(name: &[u8], size: u64, mtime: Option<i64>) -> Entry {
+    let modified = mtime.map(|seconds| Modified {
+        seconds,
+        precision: Precision::Second,
+    });
+    Entry {
+        name: name.to_vec(),
+        kind: Kind::File,
+        size: Some(size),
+        modified,
+        mode: None,
+        target: None,
+    }
+}
+
+/// Smallest block cache: two readers with their windows.
+const SMALLEST_CACHE: u64 = 8 << 20;
+
+/// Longest read-ahead: what a link of 1 Gbit/s and 64 ms holds.
+const LONGEST_WINDOW: u64 = 8 << 20;
+
+/// Files whose version is remembered; their blocks are bounded apart.
+const MOST_CONTENTS: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// Files whose exact times are asked in one flight.
+const SETTLED_AT_ONCE: usize = 200;

@@ -1,5 +1,25 @@
 //! The protocol: control connection, commands, replies, data connections, listings.
+//!
+//! Knows one [`Session`] at a time: no pools, no caches, no filesystem.
 
+mod attributes;
+mod command;
 pub mod config;
+mod control;
+mod data;
+mod error;
 pub mod list;
+mod path;
+mod profile;
+mod reply;
+mod session;
 pub mod time;
+mod tls;
+mod transfer;
+
+pub use data::DataStream;
+pub use error::{Error, ErrorKind, Result};
+pub use path::{RemotePath, printable};
+pub use profile::{Profile, SetMtime};
+pub use session::{Server, Session};
+pub use transfer::Listing;

@@ -1,6 +1,25 @@
 //! How many sessions there are, and who has one.
+//!
+//! Owns leasing, reconnecting, keepalive and the server's limit. Knows nothing of what a listing or a block means.
 
-use std::time::Duration;
+mod attempt;
+mod lease;
+mod transfer;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use crate::ftp::{Error, ErrorKind, Profile, RemotePath, Result, Server, Session};
+
+pub(crate) use attempt::on_session;
+pub use attempt::{Attempts, Retry};
+pub use lease::Lease;
+pub use transfer::{Download, Unconfirmed, Upload, UploadKind};
 
 /// Bounds of the pool.
 #[derive(Clone, Debug)]
@@ -10,3 +29,337 @@ pub struct PoolConfig {
     /// An unused session is closed after this long.
     pub idle_timeout: Duration,
 }
+
+/// What a session is leased for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Commands and listings: short.
+    Metadata,
+    /// The content of files: these take at most all sessions but one.
+    Data,
+}
+
+/// The sessions to one server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    server: Arc<Server>,
+    config: PoolConfig,
+    /// One permit for each session that may exist; the server's limit takes some away.
+    sessions: Arc<Semaphore>,
+    /// One permit for each lease for data: one fewer, so that metadata is never starved.
+    data: Arc<Semaphore>,
+    idle: Mutex<Vec<Idle>>,
+    /// Sessions that exist, idle ones included.
+    open: AtomicUsize,
+    /// Permits of `sessions` taken away because the server refused so many.
+    withheld: AtomicUsize,
+    /// Leases waited for.
+    waiting: AtomicUsize,
+    /// Told once for each lease that must be waited for.
+    wanted: Notify,
+}
+
+#[derive(Debug)]
+struct Idle {
+    session: Session,
+    since: Instant,
+    noop: Instant,
+}
+
+impl Pool {
+    /// A pool of sessions to `server`; none is opened yet. Must be called on a tokio runtime.
+    pub fn new(server: Server, config: PoolConfig) -> Self {
+        let most = config.max_sessions.max(1);
+        let inner = Arc::new(Inner {
+            server: Arc::new(server),
+            sessions: Arc::new(Semaphore::new(most)),
+            data: Arc::new(Semaphore::new((most - 1).max(1))),
+            idle: Mutex::new(Vec::new()),
+            open: AtomicUsize::new(0),
+            withheld: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            wanted: Notify::new(),
+            config,
+        });
+        tokio::spawn(keep(Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// What is known of the server.
+    pub fn profile(&self) -> Profile {
+        self.inner.server.profile()
+    }
+
+    /// Reads or changes what is known of the server. `look` must not wait.
+    pub fn with_profile<T>(&self, look: impl FnOnce(&mut Profile) -> T) -> T {
+        self.inner.server.with_profile(look)
+    }
+
+    /// The folder that the mount shows; known after the first login.
+    pub fn root(&self) -> RemotePath {
+        self.inner.server.root()
+    }
+
+    /// Longest wait for an answer or for progress.
+    pub fn patience(&self) -> Duration {
+        self.inner.server.config.timeout
+    }
+
+    /// A session, idle and in a known state; waits until one is free.
+    ///
+    /// Must not be called while holding another lease.
+    ///
+    /// # Errors
+    /// What connecting can fail by; [`ErrorKind::TimedOut`] if none became free.
+    pub async fn lease(&self, purpose: Purpose) -> Result<Lease> {
+        let waiting = Waiting::new(&self.inner);
+        let permits = match timeout(self.patience() * 2, self.permits(purpose)).await {
+            Ok(permits) => permits,
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorKind::TimedOut,
+                    "lease",
+                    "no session became free in time",
+                ));
+            }
+        };
+        drop(waiting);
+        self.occupy(permits).await
+    }
+
+    /// Waits until somebody waits for a session: time to give one up that is only kept.
+    pub async fn wanted(&self) {
+        loop {
+            self.inner.wanted.notified().await;
+            if self.is_wanted() {
+                return;
+            }
+        }
+    }
+
+    /// Whether somebody waits for a session.
+    pub fn is_wanted(&self) -> bool {
+        self.inner.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Logs all idle sessions out.
+    pub async fn close(&self) {
+        let idle = std::mem::take(&mut *self.inner.idle.lock().expect("no panic while locked"));
+        for Idle { session, .. } in idle {
+            self.inner.open.fetch_sub(1, Ordering::Relaxed);
+            session.quit().await;
+        }
+    }
+
+    async fn permits(&self, purpose: Purpose) -> Permits {
+        const OPEN: &str = "the semaphores are never closed";
+        let data = match purpose {
+            Purpose::Metadata => None,
+            Purpose::Data => Some(self.inner.data.clone().acquire_owned().await.expect(OPEN)),
+        };
+        let session = self
+            .inner
+            .sessions
+            .clone()
+            .acquire_owned()
+            .await
+            .expect(OPEN);
+        Permits {
+            session: Some(session),
+            _data: data,
+        }
+    }
+
+    /// An idle session that still lives, or a new one.
+    async fn occupy(&self, mut permits: Permits) -> Result<Lease> {
+        while let Some(mut idle) = self.inner.pop() {
+            match idle.session.ended() {
+                None => return Ok(Lease::new(self.clone(), idle.session, permits)),
+                Some(error) => {
+                    debug!(session = idle.session.id, %error, "session ended while idle");
+                    self.inner.open.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        }
+        for pause in RETRIES.iter().map(Some).chain([None]) {
+            match self.connect().await {
+                Ok(session) => return Ok(Lease::new(self.clone(), session, permits)),
+                Err(error) if self.inner.is_limit(&error) => {
+                    // The server has enough of us: fewer sessions from now on, and this lease waits for one of those.
+                    if self.inner.open.load(Ordering::Relaxed) > 0 {
+                        self.inner.withhold(permits.session.take());
+                        permits.session = self.permits(Purpose::Metadata).await.session;
+                        if let Some(idle) = self.inner.pop() {
+                            return Ok(Lease::new(self.clone(), idle.session, permits));
+                        }
+                    } else if let Some(pause) = pause {
+                        tokio::time::sleep(*pause).await;
+                    } else {
+                        return Err(error);
+                    }
+                }
+                Err(error) if error.is_connection() => match pause {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(
+            ErrorKind::TooManySessions,
+            "connect",
+            "the server allows no more sessions",
+        ))
+    }
+
+    /// Opens a session, counted as open.
+    async fn connect(&self) -> Result<Session> {
+        let session = Session::connect(self.inner.server.clone()).await?;
+        self.inner.open.fetch_add(1, Ordering::Relaxed);
+        Ok(session)
+    }
+}
+
+/// What a lease holds for as long as it lives.
+#[derive(Debug)]
+struct Permits {
+    session: Option<OwnedSemaphorePermit>,
+    _data: Option<OwnedSemaphorePermit>,
+}
+
+impl Inner {
+    fn pop(&self) -> Option<Idle> {
+        self.idle.lock().expect("no panic while locked").pop()
+    }
+
+    fn push(&self, session: Session) {
+        let now = Instant::now();
+        self.idle.lock().expect("no panic while locked").push(Idle {
+            session,
+            since: now,
+            noop: now,
+        });
+    }
+
+    /// Whether `error` at a connect means the server's limit: said so, or a refusal of a login that works elsewhere.
+    fn is_limit(&self, error: &Error) -> bool {
+        match error.kind {
+            ErrorKind::TooManySessions => true,
+            ErrorKind::Login | ErrorKind::Lost | ErrorKind::Transient(_) => {
+                self.open.load(Ordering::Relaxed) > 0
+            }
+            _ => false,
+        }
+    }
+
+    fn withhold(&self, permit: Option<OwnedSemaphorePermit>) {
+        if let Some(permit) = permit {
+            permit.forget();
+            let withheld = self.withheld.fetch_add(1, Ordering::Relaxed) + 1;
+            info!(
+                sessions = self.config.max_sessions.saturating_sub(withheld),
+                "the server's limit of sessions"
+            );
+        }
+    }
+}
+
+/// Counts a waiting lease, and tells those that keep a session they do not need.
+struct Waiting<'a>(&'a Inner);
+
+impl<'a> Waiting<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        inner.waiting.fetch_add(1, Ordering::Relaxed);
+        if inner.sessions.available_permits() == 0 || inner.data.available_permits() == 0 {
+            inner.wanted.notify_one();
+        }
+        Self(inner)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Keeps idle sessions alive, closes those that idle too long, and gives withheld ones back after a while.
+async fn keep(inner: std::sync::Weak<Inner>) {
+    let mut last_given = Instant::now();
+    loop {
+        tokio::time::sleep(TICK).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let now = Instant::now();
+        let (mut close, mut refresh) = (Vec::new(), Vec::new());
+        {
+            let mut idle = inner.idle.lock().expect("no panic while locked");
+            let mut keep = Vec::with_capacity(idle.len());
+            for mut one in idle.drain(..) {
+                if now - one.since > inner.config.idle_timeout || one.session.ended().is_some() {
+                    close.push(one.session);
+                } else if now - one.noop > KEEPALIVE {
+                    refresh.push(one);
+                } else {
+                    keep.push(one);
+                }
+            }
+            *idle = keep;
+        }
+        for session in close {
+            inner.open.fetch_sub(1, Ordering::Relaxed);
+            session.quit().await;
+        }
+        for mut one in refresh {
+            // While it is away a lease may open another: permits are counted for leases, so the limit may be passed by
+            // one for a moment; a permit is taken where one is free.
+            let Ok(_permit) = inner.sessions.clone().try_acquire_owned() else {
+                inner
+                    .idle
+                    .lock()
+                    .expect("no panic while locked")
+                    .insert(0, one);
+                continue;
+            };
+            match one.session.noop().await {
+                Ok(()) => {
+                    one.noop = now;
+                    inner
+                        .idle
+                        .lock()
+                        .expect("no panic while locked")
+                        .insert(0, one);
+                }
+                Err(error) => {
+                    debug!(session = one.session.id, %error, "session ended while idle");
+                    inner.open.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        }
+        if inner.withheld.load(Ordering::Relaxed) > 0 && now - last_given > REGROW {
+            last_given = now;
+            inner.withheld.fetch_sub(1, Ordering::Relaxed);
+            inner.sessions.add_permits(1);
+        }
+    }
+}
+
+/// Pauses before each repetition: a stale session is replaced at once, a restarting server gets two seconds.
+const RETRIES: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(500),
+    Duration::from_millis(1500),
+];
+
+/// How often idle sessions are looked after.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Pause between two `NOOP`s on an idle session: less than the 30 s after which careful servers and NAT boxes give up.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// After this long one more session is tried than the server's limit was seen to be.
+const REGROW: Duration = Duration::from_secs(120);

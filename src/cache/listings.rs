@@ -1,0 +1,393 @@
+//! The listing cache: folders as last listed, with own changes applied.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+use tokio::sync::watch;
+
+use super::error::Result;
+use crate::ftp::list::{Entry, Kind, Modified, Precision};
+use crate::ftp::{Listing, RemotePath};
+
+/// A folder as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct Folder {
+    /// What is in it, by name.
+    pub entries: BTreeMap<Vec<u8>, Item>,
+    /// Whether a name that is not there does not exist.
+    pub complete: bool,
+}
+
+/// A name in a folder, and how well its time is known.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// What is known of it.
+    pub entry: Entry,
+    /// Whether nothing more exact can be asked about its time and size.
+    pub settled: bool,
+    /// The time as the listing gave it, before it was made exact, and when that was.
+    listed: Option<(Modified, Instant)>,
+}
+
+impl Item {
+    /// An item of `entry` as just listed, or just learned.
+    pub fn new(entry: Entry) -> Self {
+        let exact = entry
+            .modified
+            .is_some_and(|time| time.precision == Precision::Second);
+        let settled = entry.kind != Kind::File || (exact && entry.size.is_some());
+        Self {
+            entry,
+            settled,
+            listed: None,
+        }
+    }
+
+    /// Takes the exact time, where the server said one; either way nothing more is asked.
+    pub fn settle(&mut self, seconds: Option<i64>, size: Option<u64>) {
+        if let Some(seconds) = seconds {
+            self.listed = self.entry.modified.map(|listed| (listed, Instant::now()));
+            self.entry.modified = Some(Modified {
+                seconds,
+                precision: Precision::Second,
+            });
+        }
+        self.entry.size = size.or(self.entry.size);
+        self.settled = true;
+    }
+
+    /// Takes over the exact time known of `old`, where the file cannot have changed since that was asked.
+    ///
+    /// A change after the asking would show a time of at least that moment, so a listed time that is a good minute
+    /// older and the same as before means no change.
+    fn inherit(&mut self, old: &Self, age_of_listing: Duration) {
+        let (Some((listed, asked)), Some(now_listed)) = (old.listed, self.entry.modified) else {
+            return;
+        };
+        let asked_ago = asked.elapsed().as_secs() as i64;
+        let unix_now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs() as i64);
+        let long_ago = now_listed.seconds + CLOCK_SKEW
+            < unix_now - asked_ago - age_of_listing.as_secs() as i64;
+        if self.settled || listed != now_listed || self.entry.size != old.entry.size || !long_ago {
+            return;
+        }
+        self.listed = old.listed;
+        self.entry.modified = old.entry.modified;
+        self.settled = true;
+    }
+}
+
+/// A change of one name that the server has confirmed.
+#[derive(Clone, Debug)]
+pub enum Patch {
+    /// The name is this now.
+    Put(Entry),
+    /// The name is gone.
+    Remove(Vec<u8>),
+    /// Something may have changed, and only a new listing can tell.
+    Doubt,
+}
+
+/// Folders by path.
+#[derive(Debug)]
+pub struct Listings {
+    folders: LruCache<RemotePath, Cached>,
+    fetches: HashMap<RemotePath, Fetch>,
+    entries: usize,
+    ttl: Duration,
+}
+
+#[derive(Debug)]
+struct Cached {
+    folder: Arc<Folder>,
+    fetched: Instant,
+}
+
+/// A listing on its way, and what was changed meanwhile.
+#[derive(Debug)]
+struct Fetch {
+    outcome: watch::Receiver<Option<Result<Arc<Folder>>>>,
+    patches: Vec<Patch>,
+}
+
+/// What to do for a listing.
+pub enum Lookup {
+    /// It is known and fresh.
+    Fresh(Arc<Folder>),
+    /// Somebody fetches it: wait.
+    Wait(watch::Receiver<Option<Result<Arc<Folder>>>>),
+    /// Nobody does: fetch it, and tell by this.
+    Fetch(
+        watch::Sender<Option<Result<Arc<Folder>>>>,
+        watch::Receiver<Option<Result<Arc<Folder>>>>,
+    ),
+}
+
+impl Listings {
+    /// An empty cache that believes a listing for `ttl`.
+    pub fn new(ttl: Duration) -> Self {
+        Self {
+            folders: LruCache::unbounded(),
+            fetches: HashMap::new(),
+            entries: 0,
+            ttl,
+        }
+    }
+
+    /// The listing of `dir`, or how to get it.
+    pub fn look(&mut self, dir: &RemotePath) -> Lookup {
+        if let Some(folder) = self.fresh(dir) {
+            return Lookup::Fresh(folder);
+        }
+        if let Some(fetch) = self.fetches.get(dir) {
+            return Lookup::Wait(fetch.outcome.clone());
+        }
+        let (sender, receiver) = watch::channel(None);
+        self.fetches.insert(
+            dir.clone(),
+            Fetch {
+                outcome: receiver.clone(),
+                patches: Vec::new(),
+            },
+        );
+        Lookup::Fetch(sender, receiver)
+    }
+
+    /// The listing of `dir` if it is known and fresh.
+    pub fn fresh(&mut self, dir: &RemotePath) -> Option<Arc<Folder>> {
+        let cached = self.folders.get(dir)?;
+        (cached.fetched.elapsed() < self.ttl).then(|| cached.folder.clone())
+    }
+
+    /// The listing of `dir` if it is known, however old.
+    pub fn known(&self, dir: &RemotePath) -> Option<Arc<Folder>> {
+        self.folders.peek(dir).map(|cached| cached.folder.clone())
+    }
+
+    /// Ends the fetch of `dir` that began at `begun`: applies what was changed meanwhile, and remembers the folder unless
+    /// something is in doubt.
+    pub fn fetched(
+        &mut self,
+        dir: &RemotePath,
+        begun: Instant,
+        outcome: Result<Listing>,
+    ) -> Result<Arc<Folder>> {
+        let patches = self
+            .fetches
+            .remove(dir)
+            .map(|fetch| fetch.patches)
+            .unwrap_or_default();
+        let old = self.remove(dir);
+        let listing = outcome?;
+        let mut folder = Folder {
+            entries: BTreeMap::new(),
+            complete: listing.complete,
+        };
+        for entry in listing.entries {
+            let mut item = Item::new(entry);
+            if let Some(known) = old
+                .as_ref()
+                .and_then(|old| old.folder.entries.get(&item.entry.name))
+            {
+                item.inherit(known, begun.elapsed());
+            }
+            folder.entries.insert(item.entry.name.clone(), item);
+        }
+        let mut doubt = false;
+        for patch in patches {
+            doubt |= matches!(patch, Patch::Doubt);
+            folder.apply(patch);
+        }
+        let folder = Arc::new(folder);
+        if !doubt {
+            self.entries += folder.entries.len() + 1;
+            self.folders.put(
+                dir.clone(),
+                Cached {
+                    folder: folder.clone(),
+                    fetched: begun,
+                },
+            );
+            while self.entries > MOST_ENTRIES && self.folders.len() > 1 {
+                let Some((_, old)) = self.folders.pop_lru() else {
+                    break;
+                };
+                self.entries -= old.folder.entries.len() + 1;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Applies a confirmed change in `dir` to what is known and to what is on its way.
+    pub fn patch(&mut self, dir: &RemotePath, patch: Patch) {
+        if let Some(fetch) = self.fetches.get_mut(dir) {
+            fetch.patches.push(patch.clone());
+        }
+        if matches!(patch, Patch::Doubt) {
+            self.remove(dir);
+            return;
+        }
+        if let Some(cached) = self.folders.peek_mut(dir) {
+            let folder = Arc::make_mut(&mut cached.folder);
+            let before = folder.entries.len();
+            folder.apply(patch);
+            self.entries = self.entries + folder.entries.len() - before;
+        }
+    }
+
+    /// Changes one item of `dir`, if it is known.
+    pub fn update(&mut self, dir: &RemotePath, name: &[u8], change: impl FnOnce(&mut Item)) {
+        if let Some(cached) = self.folders.peek_mut(dir)
+            && cached.folder.entries.contains_key(name)
+            && let Some(item) = Arc::make_mut(&mut cached.folder).entries.get_mut(name)
+        {
+            change(item);
+        }
+    }
+
+    /// Forgets `dir` and everything below it, since it has another name now or none.
+    pub fn forget_tree(&mut self, dir: &RemotePath) {
+        let below: Vec<RemotePath> = self
+            .folders
+            .iter()
+            .map(|(path, _)| path)
+            .filter(|path| path.is_within(dir))
+            .cloned()
+            .collect();
+        for path in below {
+            self.remove(&path);
+        }
+        for (path, fetch) in &mut self.fetches {
+            if path.is_within(dir) {
+                fetch.patches.push(Patch::Doubt);
+            }
+        }
+    }
+
+    /// Takes a folder that was just made, and so is empty.
+    pub fn made(&mut self, dir: &RemotePath) {
+        self.remove(dir);
+        let folder = Folder {
+            entries: BTreeMap::new(),
+            complete: true,
+        };
+        self.entries += 1;
+        self.folders.put(
+            dir.clone(),
+            Cached {
+                folder: Arc::new(folder),
+                fetched: Instant::now(),
+            },
+        );
+    }
+
+    /// Forgets `dir`'s own listing.
+    pub fn expire(&mut self, dir: &RemotePath) {
+        if let Some(cached) = self.folders.peek_mut(dir) {
+            // Kept for its exact times, but never believed again.
+            cached.fetched = cached
+                .fetched
+                .checked_sub(self.ttl)
+                .unwrap_or(cached.fetched);
+        }
+    }
+
+    fn remove(&mut self, dir: &RemotePath) -> Option<Cached> {
+        let cached = self.folders.pop(dir)?;
+        self.entries -= cached.folder.entries.len() + 1;
+        Some(cached)
+    }
+}
+
+impl Folder {
+    fn apply(&mut self, patch: Patch) {
+        match patch {
+            Patch::Put(entry) => drop(self.entries.insert(entry.name.clone(), Item::new(entry))),
+            Patch::Remove(name) => drop(self.entries.remove(&name)),
+            Patch::Doubt => {}
+        }
+    }
+}
+
+/// Entries remembered over all folders: some 300 MB at most, with names of usual length 100 MB.
+const MOST_ENTRIES: usize = 500_000;
+
+/// Difference of clocks between us and the server that may go unnoticed, and the minute that a listed time is cut to.
+const CLOCK_SKEW: i64 = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, size: u64) -> Entry {
+        Entry {
+            name: name.into(),
+            kind: Kind::File,
+            size: Some(size),
+            modified: Some(Modified {
+                seconds: 1,
+                precision: Precision::Second,
+            }),
+            mode: None,
+            target: None,
+        }
+    }
+
+    fn listing(entries: &[Entry]) -> Listing {
+        Listing {
+            entries: entries.to_vec(),
+            complete: true,
+        }
+    }
+
+    fn dir() -> RemotePath {
+        RemotePath::new(b"/d")
+    }
+
+    #[test]
+    fn a_change_made_while_a_listing_is_fetched_is_in_it() {
+        let mut listings = Listings::new(Duration::from_secs(60));
+        let begun = Instant::now();
+        assert!(matches!(listings.look(&dir()), Lookup::Fetch(..)));
+        assert!(matches!(listings.look(&dir()), Lookup::Wait(_)));
+        listings.patch(&dir(), Patch::Put(entry("new", 1)));
+        listings.patch(&dir(), Patch::Remove(b"old".to_vec()));
+        let folder = listings
+            .fetched(
+                &dir(),
+                begun,
+                Ok(listing(&[entry("old", 1), entry("stays", 1)])),
+            )
+            .expect("ok");
+        let names: Vec<_> = folder.entries.keys().map(|name| name.as_slice()).collect();
+        assert_eq!(names, [b"new".as_slice(), b"stays"]);
+        assert!(listings.fresh(&dir()).is_some());
+    }
+
+    #[test]
+    fn a_listing_in_doubt_is_not_remembered() {
+        let mut listings = Listings::new(Duration::from_secs(60));
+        let begun = Instant::now();
+        listings.look(&dir());
+        listings.patch(&dir(), Patch::Doubt);
+        listings
+            .fetched(&dir(), begun, Ok(listing(&[entry("a", 1)])))
+            .expect("ok");
+        assert!(listings.fresh(&dir()).is_none());
+    }
+
+    #[test]
+    fn forgetting_a_tree_forgets_what_is_below_it_and_nothing_else() {
+        let mut listings = Listings::new(Duration::from_secs(60));
+        for path in ["/d", "/d/e", "/de"] {
+            listings.made(&RemotePath::new(path.as_bytes()));
+        }
+        listings.forget_tree(&dir());
+        assert!(listings.known(&RemotePath::new(b"/d/e")).is_none());
+        assert!(listings.known(&RemotePath::new(b"/de")).is_some());
+    }
+}

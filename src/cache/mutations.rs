@@ -1,0 +1,314 @@
+//! Changes of names and attributes: done on the server, then in what is remembered.
+//!
+//! None is repeated blindly. Where the answer was lost, the server is asked what happened.
+
+use super::{Error, Patch, Remote, Result, dir_entry};
+use crate::ftp::list::{Entry, Kind, Modified, Precision};
+use crate::ftp::{self, ErrorKind, RemotePath};
+use crate::pool::{Retry, on_session};
+
+/// How a change ended whose answer may have been lost.
+enum Outcome {
+    Done,
+    NotDone,
+}
+
+impl Remote {
+    /// Makes the folder `path`, whose name the caller knows to be free.
+    pub async fn make_dir(&self, path: &RemotePath) -> Result<()> {
+        let done = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
+        match self.settle_doubt(path, done, Expected::Dir).await {
+            Ok(()) => {
+                self.patch(path, Patch::Put(fresh_dir(path)));
+                self.listings().made(path);
+                Ok(())
+            }
+            Err(error) => Err(match self.refused_at(path, &error).await {
+                Some(Some(_)) => Error::Exists(path.clone()),
+                _ => error,
+            }),
+        }
+    }
+
+    /// Removes the empty folder `path`, which the caller knows to be a folder.
+    pub async fn remove_dir(&self, path: &RemotePath) -> Result<()> {
+        let done = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
+        match self.settle_doubt(path, done, Expected::Nothing).await {
+            Ok(()) => {
+                self.patch(path, Patch::Remove(path.name().to_vec()));
+                self.listings().forget_tree(path);
+                Ok(())
+            }
+            Err(error @ Error::Denied(_)) => {
+                self.listings().expire(path);
+                match self.list(path).await {
+                    Ok(folder) if !folder.entries.is_empty() => Err(Error::NotEmpty(path.clone())),
+                    Err(meaning @ (Error::Absent(_) | Error::NotDir(_))) => Err(meaning),
+                    _ => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the file or link `path`, which the caller knows not to be a folder.
+    pub async fn remove_file(&self, path: &RemotePath) -> Result<()> {
+        let done = on_session!(self.pool(), Retry::Never, session => session.delete(path));
+        match self.settle_doubt(path, done, Expected::Nothing).await {
+            Ok(()) => {
+                self.patch(path, Patch::Remove(path.name().to_vec()));
+                Ok(())
+            }
+            Err(error) => Err(match self.refused_at(path, &error).await {
+                Some(None) => Error::Absent(path.clone()),
+                _ => error,
+            }),
+        }
+    }
+
+    /// Renames `from` to `to`, replacing a file there.
+    ///
+    /// Where the server will not replace, the old file is moved aside, and back if the renaming fails: at every moment
+    /// one of the names holds it whole.
+    pub async fn rename(&self, from: &RemotePath, to: &RemotePath, item: &Entry) -> Result<()> {
+        let occupied = self.stat(to).await?.map(|item| item.entry);
+        let over_file = occupied
+            .as_ref()
+            .is_some_and(|entry| entry.kind != Kind::Dir);
+        let outcome = if over_file && self.pool().profile().rename_over == Some(false) {
+            self.rename_aside(from, to).await
+        } else {
+            match self.rename_once(from, to).await {
+                Err(error @ Error::Denied(_)) if over_file => {
+                    match self.rename_aside(from, to).await {
+                        Ok(()) => {
+                            self.pool()
+                                .with_profile(|profile| profile.rename_over = Some(false));
+                            Ok(())
+                        }
+                        Err(_) => Err(error),
+                    }
+                }
+                outcome => outcome,
+            }
+        };
+        match outcome {
+            Ok(()) => {
+                self.renamed(from, to, item);
+                Ok(())
+            }
+            Err(error) => Err(match self.refused_at(from, &error).await {
+                Some(None) => Error::Absent(from.clone()),
+                _ => error,
+            }),
+        }
+    }
+
+    /// Sets the permission bits of `path`.
+    pub async fn set_mode(&self, path: &RemotePath, mode: u32) -> Result<()> {
+        let done =
+            on_session!(self.pool(), Retry::Idempotent, session => session.set_mode(path, mode));
+        self.understand(path, done).await?;
+        if let Some(dir) = path.parent() {
+            self.listings().update(&dir, path.name(), |item| {
+                item.entry.mode = Some(mode & 0o7777)
+            });
+        }
+        Ok(())
+    }
+
+    /// Sets the time of modification of `path`, Unix seconds.
+    pub async fn set_mtime(&self, path: &RemotePath, seconds: i64) -> Result<()> {
+        let done = on_session!(self.pool(), Retry::Idempotent, session => session.set_mtime(path, seconds));
+        self.understand(path, done).await?;
+        if let Some(dir) = path.parent() {
+            self.listings().update(&dir, path.name(), |item| {
+                item.entry.modified = Some(Modified {
+                    seconds,
+                    precision: Precision::Second,
+                });
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes `path` a symbolic link to `target`.
+    pub async fn make_link(&self, target: &[u8], path: &RemotePath) -> Result<()> {
+        let done = on_session!(self.pool(), Retry::Never, session => session.symlink(target, path));
+        self.settle_doubt(path, done, Expected::Link).await?;
+        let entry = Entry {
+            kind: Kind::Symlink,
+            target: Some(target.to_vec()),
+            size: Some(target.len() as u64),
+            mode: Some(0o777),
+            ..fresh_dir(path)
+        };
+        self.patch(path, Patch::Put(entry));
+        Ok(())
+    }
+
+    /// Names `path` as ours for the moment: it is not shown until [`Remote::show`].
+    pub fn hide(&self, path: &RemotePath) {
+        self.inner
+            .hidden
+            .lock()
+            .expect("no panic while locked")
+            .insert(path.clone());
+    }
+
+    /// Ends [`Remote::hide`]: whatever is there by now is shown at the next listing.
+    pub fn show(&self, path: &RemotePath) {
+        self.inner
+            .hidden
+            .lock()
+            .expect("no panic while locked")
+            .remove(path);
+    }
+
+    /// RNFR and RNTO, and nothing else.
+    pub(super) async fn rename_once(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+        let done = on_session!(self.pool(), Retry::Never, session => session.rename(from, to));
+        match done {
+            // It is done if the old name is gone and the new one is there; a rename is one step on every server.
+            Err(error) if error.is_connection() => {
+                match (self.stat_now(from).await, self.stat_now(to).await) {
+                    (Ok(None), Ok(Some(_))) => Ok(()),
+                    (Ok(Some(_)), _) => {
+                        self.understand(from, self.rename_again(from, to).await)
+                            .await
+                    }
+                    _ => {
+                        self.patch(from, Patch::Doubt);
+                        self.patch(to, Patch::Doubt);
+                        Err(error.into())
+                    }
+                }
+            }
+            done => self.understand(from, done).await,
+        }
+    }
+
+    async fn rename_again(&self, from: &RemotePath, to: &RemotePath) -> ftp::Result<()> {
+        on_session!(self.pool(), Retry::Never, session => session.rename(from, to))
+    }
+
+    /// Moves the file at `to` aside, renames, and removes the old one; everything back if the renaming fails.
+    async fn rename_aside(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+        let aside = super::uploads::scratch_name(to);
+        self.hide(&aside);
+        let outcome = async {
+            self.rename_once(to, &aside).await?;
+            match self.rename_once(from, to).await {
+                Ok(()) => {
+                    let removed = on_session!(self.pool(), Retry::Never, session => session.delete(&aside));
+                    if let Err(error) = removed {
+                        tracing::warn!(path = %aside, %error, "the replaced file could not be removed");
+                    }
+                    Ok(())
+                }
+                Err(error) => {
+                    if let Err(back) = self.rename_once(&aside, to).await {
+                        tracing::warn!(path = %aside, error = %back, "the file moved aside could not be moved back");
+                    }
+                    Err(error)
+                }
+            }
+        }
+        .await;
+        self.show(&aside);
+        outcome
+    }
+
+    /// What a rename that was done changes in memory.
+    fn renamed(&self, from: &RemotePath, to: &RemotePath, entry: &Entry) {
+        self.listings().forget_tree(from);
+        self.listings().forget_tree(to);
+        self.patch(from, Patch::Remove(from.name().to_vec()));
+        self.patch(
+            to,
+            Patch::Put(Entry {
+                name: to.name().to_vec(),
+                ..entry.clone()
+            }),
+        );
+    }
+
+    /// After a lost answer: whether `path` is as `expected` now.
+    async fn settle_doubt(
+        &self,
+        path: &RemotePath,
+        done: ftp::Result<()>,
+        expected: Expected,
+    ) -> Result<()> {
+        match done {
+            Err(error) if error.is_connection() => {
+                self.patch(path, Patch::Doubt);
+                let found = self.stat_now(path).await?;
+                match expected.compare(found.map(|item| item.entry.kind)) {
+                    Outcome::Done => Ok(()),
+                    Outcome::NotDone => Err(error.into()),
+                }
+            }
+            done => self.understand(path, done).await,
+        }
+    }
+
+    /// For a refusal: what is at `path` now. `None` for any other error, or where that could not be asked.
+    async fn refused_at(&self, path: &RemotePath, error: &Error) -> Option<Option<super::Item>> {
+        match error {
+            Error::Denied(_) => self.stat_now(path).await.ok(),
+            _ => None,
+        }
+    }
+
+    /// Classifies a refusal.
+    pub(super) async fn understand<T>(
+        &self,
+        path: &RemotePath,
+        outcome: ftp::Result<T>,
+    ) -> Result<T> {
+        outcome.map_err(|error| {
+            if error.is_connection() {
+                self.patch(path, Patch::Doubt);
+            }
+            match error.kind {
+                ErrorKind::NotImplemented => Error::Unsupported(error),
+                ErrorKind::Refused(_) | ErrorKind::Transient(_) => Error::Denied(error),
+                _ => Error::Wire(error),
+            }
+        })
+    }
+}
+
+/// What a change leaves at its path.
+#[derive(Clone, Copy)]
+enum Expected {
+    Nothing,
+    Dir,
+    Link,
+}
+
+impl Expected {
+    fn compare(self, found: Option<Kind>) -> Outcome {
+        match (self, found) {
+            (Self::Nothing, None)
+            | (Self::Dir, Some(Kind::Dir))
+            | (Self::Link, Some(Kind::Symlink)) => Outcome::Done,
+            _ => Outcome::NotDone,
+        }
+    }
+}
+
+/// A folder made a moment ago.
+fn fresh_dir(path: &RemotePath) -> Entry {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64);
+    Entry {
+        modified: Some(Modified {
+            seconds: now,
+            precision: Precision::Minute,
+        }),
+        ..dir_entry(path.name())
+    }
+}

@@ -1,0 +1,393 @@
+//! Reading a file's content through the block cache: shared downloads, and read-ahead.
+//!
+//! A [`Content`] is one version of one file. Its readers take what is in the cache; for what is missing they extend the
+//! stream that is about to bring it, or start one. A stream is a task that downloads from its position up to its limit
+//! and tells the readers at every step: a read is answered as soon as its own bytes are there.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
+use tracing::debug;
+
+use super::blocks::{Blocks, ContentKey};
+use super::error::{Error, Result};
+use crate::ftp::list::{Modified, Precision};
+use crate::ftp::{ErrorKind, RemotePath};
+use crate::pool::{Download, Pool, Retry, on_session};
+
+/// Which content a file has: a change of either number is another content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of modification, as exactly as known.
+    pub modified: Option<Modified>,
+}
+
+/// One version of one file's content.
+#[derive(Debug)]
+pub struct Content {
+    pool: Pool,
+    blocks: Arc<Mutex<Blocks>>,
+    key: ContentKey,
+    /// What the size and time of this content are.
+    pub version: Version,
+    window_bytes: u64,
+    /// Never held across an await, nor together with `blocks`.
+    state: Mutex<Streams>,
+    /// Told whenever a stream got further, ended or failed.
+    progress: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    running: Vec<Stream>,
+    next_id: u64,
+    /// The last failures, and how many there were in all: a reader takes those that came while it waited.
+    failures: VecDeque<Failure>,
+    failed: u64,
+    /// Where the last read ended, and how far to read ahead if the next one goes on from there.
+    last_end: u64,
+    ahead: u64,
+}
+
+#[derive(Debug)]
+struct Stream {
+    id: u64,
+    /// The next byte it will bring.
+    position: u64,
+    /// Readers wait for bytes before this.
+    demanded: u64,
+    /// It goes on to here without being asked.
+    limit: u64,
+    extended: Arc<Notify>,
+}
+
+/// Why a stream ended early, and where.
+#[derive(Clone, Debug)]
+struct Failure {
+    position: u64,
+    error: Error,
+}
+
+impl Content {
+    /// The content known by `key`; nothing is read yet. Streams read ahead by at most `window_bytes`.
+    pub fn new(
+        pool: Pool,
+        blocks: Arc<Mutex<Blocks>>,
+        key: ContentKey,
+        version: Version,
+        window_bytes: u64,
+    ) -> Self {
+        Self {
+            pool,
+            blocks,
+            key,
+            version,
+            window_bytes,
+            state: Mutex::default(),
+            progress: Notify::new(),
+        }
+    }
+
+    /// The bytes from `offset` on, `length` of them or fewer at the end of the file; `path` is where the file is now.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if the file on the server turns out to be of another version.
+    ///
+    /// Cancel safe.
+    pub async fn read(
+        self: &Arc<Self>,
+        path: &RemotePath,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<Bytes>> {
+        let end = (offset + length).min(self.version.size);
+        let mut found = Vec::new();
+        let mut at = offset;
+        let mut failures_seen = self.streams().failed;
+        let mut first = true;
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            // Before looking, so that no step is missed between looking and waiting.
+            progress.as_mut().enable();
+            if at < end {
+                at = self.blocks().collect(self.key, at, end, &mut found);
+            }
+            let failure = self.plan(path, offset, at, end, first, &mut failures_seen);
+            first = false;
+            if at >= end {
+                return Ok(found);
+            }
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            progress.await;
+        }
+    }
+
+    /// Sees to it that a stream brings the bytes from `at` to `end`, and reads ahead behind a sequential reader.
+    fn plan(
+        self: &Arc<Self>,
+        path: &RemotePath,
+        offset: u64,
+        at: u64,
+        end: u64,
+        first: bool,
+        failures_seen: &mut u64,
+    ) -> Option<Error> {
+        let mut state = self.streams();
+        if first {
+            let sequential = offset <= state.last_end + GAP && state.last_end <= offset + GAP;
+            state.ahead = match (sequential, state.ahead) {
+                (true, ahead) => (ahead * 2).clamp(FIRST_AHEAD, self.window_bytes),
+                (false, _) => 0,
+            };
+            state.last_end = end;
+        }
+        let ahead = state.ahead;
+        let whole = self.version.size.saturating_sub(end) <= SMALL_REST;
+        let limit = if whole {
+            self.version.size
+        } else {
+            (end + ahead).min(self.version.size)
+        };
+        let new_failures = (state.failed - *failures_seen) as usize;
+        *failures_seen = state.failed;
+        let covering = state
+            .running
+            .iter_mut()
+            .filter(|stream| {
+                stream.position <= at && (at < stream.limit || at - stream.position <= GAP)
+            })
+            .max_by_key(|stream| stream.position);
+        if let Some(stream) = covering {
+            let was = (stream.demanded, stream.limit);
+            if at < end {
+                stream.demanded = stream.demanded.max(end);
+            }
+            stream.limit = stream.limit.max(limit);
+            if was != (stream.demanded, stream.limit) {
+                stream.extended.notify_one();
+            }
+            return None;
+        }
+        if at >= end {
+            return None;
+        }
+        // A stream that should have come by here failed.
+        let failure = state
+            .failures
+            .iter()
+            .rev()
+            .take(new_failures)
+            .find(|failure| failure.position <= at);
+        if let Some(failure) = failure {
+            return Some(failure.error.clone());
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        let extended = Arc::new(Notify::new());
+        state.running.push(Stream {
+            id,
+            position: at,
+            demanded: end,
+            limit,
+            extended: extended.clone(),
+        });
+        drop(state);
+        let fetch = Fetch {
+            content: self.clone(),
+            id,
+            path: path.clone(),
+            extended,
+        };
+        tokio::spawn(fetch.run(at));
+        None
+    }
+
+    fn streams(&self) -> std::sync::MutexGuard<'_, Streams> {
+        self.state.lock().expect("no panic while locked")
+    }
+
+    fn blocks(&self) -> std::sync::MutexGuard<'_, Blocks> {
+        self.blocks.lock().expect("no panic while locked")
+    }
+}
+
+/// The task behind one stream.
+struct Fetch {
+    content: Arc<Content>,
+    id: u64,
+    path: RemotePath,
+    extended: Arc<Notify>,
+}
+
+impl Fetch {
+    async fn run(self, start: u64) {
+        let mut at = start;
+        let mut attempts = 0;
+        let failure = loop {
+            let begun = at;
+            match self.download(&mut at).await {
+                Ok(()) => break None,
+                Err(Error::Wire(error))
+                    if error.is_connection() && (attempts < ATTEMPTS || at > begun) =>
+                {
+                    attempts = if at > begun { 1 } else { attempts + 1 };
+                    debug!(path = %self.path, at, %error, "download goes on after a failure");
+                    if let Err(error) = self.verify().await {
+                        break Some(error);
+                    }
+                }
+                Err(error) => break Some(error),
+            }
+        };
+        let mut state = self.content.streams();
+        state.running.retain(|stream| stream.id != self.id);
+        if let Some(error) = failure {
+            state.failed += 1;
+            state.failures.push_back(Failure {
+                position: at,
+                error,
+            });
+            if state.failures.len() > FAILURES_KEPT {
+                state.failures.pop_front();
+            }
+        }
+        drop(state);
+        self.content.progress.notify_waiters();
+    }
+
+    /// Downloads from `at` until nobody wants more.
+    async fn download(&self, at: &mut u64) -> Result<()> {
+        let content = &self.content;
+        let size = content.version.size;
+        let mut download = Download::open(&content.pool, &self.path, *at).await?;
+        // Received and not yet in the cache; stands at `at`.
+        let mut fresh = BytesMut::new();
+        loop {
+            let (demanded, limit) = self.wishes();
+            let received = *at + fresh.len() as u64;
+            if received >= limit && received < size {
+                self.deliver(at, &mut fresh);
+                tokio::select! {
+                    () = self.extended.notified() => continue,
+                    () = content.pool.wanted() => return Ok(()),
+                    () = tokio::time::sleep(PARKED) => return Ok(()),
+                }
+            }
+            if received >= demanded && *at < demanded {
+                self.deliver(at, &mut fresh);
+            }
+            // Read-ahead gives way to whoever waits for a session; what readers wait for does not, nor a short rest.
+            if *at >= demanded && size - received > SMALL_REST && content.pool.is_wanted() {
+                self.deliver(at, &mut fresh);
+                return Ok(());
+            }
+            fresh.reserve(PIECE);
+            let length = match download.receive(&mut fresh).await {
+                Ok(length) => length,
+                Err(error) => {
+                    self.deliver(at, &mut fresh);
+                    // All of it is here: a server that resets instead of closing has done no harm.
+                    return if *at >= size {
+                        Ok(())
+                    } else {
+                        Err(error.into())
+                    };
+                }
+            };
+            if *at + fresh.len() as u64 > size {
+                return Err(Error::Stale(self.path.clone()));
+            }
+            if length == 0 {
+                self.deliver(at, &mut fresh);
+                return if *at < size {
+                    Err(Error::Stale(self.path.clone()))
+                } else {
+                    Ok(())
+                };
+            }
+            if fresh.len() >= PIECE || *at + fresh.len() as u64 == size {
+                self.deliver(at, &mut fresh);
+            }
+        }
+    }
+
+    /// After a lost connection: whether the file is still the version that the first bytes came from.
+    async fn verify(&self) -> Result<()> {
+        let Version {
+            size: known_size,
+            modified,
+        } = self.content.version;
+        let known_mtime = modified
+            .filter(|time| time.precision == Precision::Second)
+            .map(|time| time.seconds);
+        let pool = &self.content.pool;
+        let asked =
+            on_session!(pool, Retry::Idempotent, session => session.size_and_mtime(&self.path));
+        match asked {
+            Ok((size, _)) if size != known_size => Err(Error::Stale(self.path.clone())),
+            Ok((_, Some(mtime))) if known_mtime.is_some_and(|known| known != mtime) => {
+                Err(Error::Stale(self.path.clone()))
+            }
+            Ok(_) => Ok(()),
+            // A server without SIZE cannot be asked; the size at the end of the transfer tells.
+            Err(error) if error.kind == ErrorKind::NotImplemented => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn deliver(&self, at: &mut u64, fresh: &mut BytesMut) {
+        if fresh.is_empty() {
+            return;
+        }
+        let bytes = Bytes::copy_from_slice(fresh);
+        fresh.clear();
+        self.content.blocks().insert(self.content.key, *at, &bytes);
+        *at += bytes.len() as u64;
+        if let Some(stream) = self
+            .content
+            .streams()
+            .running
+            .iter_mut()
+            .find(|stream| stream.id == self.id)
+        {
+            stream.position = *at;
+        }
+        self.content.progress.notify_waiters();
+    }
+
+    fn wishes(&self) -> (u64, u64) {
+        let state = self.content.streams();
+        let stream = state.running.iter().find(|stream| stream.id == self.id);
+        stream.map_or((0, 0), |stream| (stream.demanded, stream.limit))
+    }
+}
+
+/// A gap that is read through: as many bytes as come in the round trips that a new stream costs on a fast link.
+const GAP: u64 = 512 << 10;
+
+/// First read-ahead of a sequential reader; doubled by each further read.
+const FIRST_AHEAD: u64 = 512 << 10;
+
+/// A rest of the file that is fetched to its end: ending a transfer properly is cheaper than stopping it.
+const SMALL_REST: u64 = 256 << 10;
+
+/// Bytes put into the cache at once.
+const PIECE: usize = 128 << 10;
+
+/// How long a stream that reached its limit is kept for a reader that goes on: less than servers wait for a stalled
+/// download.
+const PARKED: Duration = Duration::from_secs(10);
+
+/// Connections in a row that may be lost without a byte.
+const ATTEMPTS: u32 = 3;
+
+/// Failures remembered for readers that wait at the same time.
+const FAILURES_KEPT: usize = 16;

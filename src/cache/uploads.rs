@@ -1,0 +1,363 @@
+//! Uploads: sent, confirmed by the server's reply and by its size, and remembered.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+use tracing::{debug, warn};
+
+use super::{Error, Patch, Remote, Result, Version, file_entry};
+use crate::ftp::list::{Entry, Modified, Precision};
+use crate::ftp::{self, ErrorKind, RemotePath};
+use crate::pool::{Retry, Unconfirmed, Upload, UploadKind, on_session};
+
+/// What is sent: a local file, of which every byte up to `size` is there.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The local file.
+    pub file: Arc<File>,
+    /// Bytes of it that count.
+    pub size: u64,
+}
+
+impl Remote {
+    /// Makes or replaces the file at `path` by one `STOR` of all of `source`.
+    ///
+    /// What was there is lost the moment this begins: only for a name that holds nothing, or nothing yet.
+    ///
+    /// # Errors
+    /// After an error `path` may hold a part.
+    pub async fn store(&self, path: &RemotePath, source: &Source) -> Result<Entry> {
+        let mut attempt = 0;
+        loop {
+            // The name is ours and holds nothing else: sending it again from the start can only complete it.
+            match self
+                .send(path, UploadKind::Store, source, 0..source.size)
+                .await
+            {
+                Ok(()) => match self.confirm(path, source.size).await {
+                    Err(error) if attempt < ATTEMPTS && is_lost(&error) => {
+                        debug!(%path, %error, "upload again")
+                    }
+                    outcome => return outcome,
+                },
+                Err(error) if attempt < ATTEMPTS && is_lost(&error) => {
+                    debug!(%path, %error, "upload again")
+                }
+                Err(error) => {
+                    self.patch(path, Patch::Doubt);
+                    return Err(error);
+                }
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Replaces the file at `path`: all of `source` under a scratch name beside it, then renamed over it.
+    ///
+    /// # Errors
+    /// After an error the file at `path` is whole and unchanged.
+    pub async fn replace(
+        &self,
+        path: &RemotePath,
+        source: &Source,
+        mode: Option<u32>,
+    ) -> Result<Entry> {
+        let scratch = scratch_name(path);
+        self.hide(&scratch);
+        let outcome = self.replace_by(path, &scratch, source, mode).await;
+        if outcome.is_err() {
+            self.clean(&scratch).await;
+        }
+        self.show(&scratch);
+        outcome
+    }
+
+    /// Adds the bytes of `source` from `base` on to the file at `path`, which has exactly `base` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it has not; [`Error::Unsupported`] if `APPE` does not append on this server.
+    pub async fn append(&self, path: &RemotePath, source: &Source, base: u64) -> Result<Entry> {
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        if !self.append_is_proved(&dir).await? {
+            let detail = "APPE does not append on this server";
+            return Err(Error::Unsupported(ftp::Error::new(
+                ErrorKind::NotImplemented,
+                "APPE",
+                detail,
+            )));
+        }
+        let mut from = base;
+        let mut attempt = 0;
+        loop {
+            let sent = self
+                .send(path, UploadKind::Append, source, from..source.size)
+                .await;
+            let there = match sent {
+                Ok(()) => return self.confirm(path, source.size).await,
+                Err(error) if attempt < ATTEMPTS && is_lost(&error) => self.size_of(path).await?,
+                Err(error) => {
+                    self.patch(path, Patch::Doubt);
+                    return Err(error);
+                }
+            };
+            // What arrived is the beginning of what was sent: go on behind it.
+            match there {
+                there if there == source.size => return self.confirm(path, source.size).await,
+                there if there < from || there > source.size => {
+                    return Err(Error::Stale(path.clone()));
+                }
+                there => from = there,
+            }
+            attempt += 1;
+        }
+    }
+
+    /// The size of the file `path` by the server's word of this moment.
+    pub async fn size_of(&self, path: &RemotePath) -> Result<u64> {
+        Ok(self.current(path).await?.0)
+    }
+
+    /// The version of the file `path` by the server's word of this moment.
+    pub async fn version_of(&self, path: &RemotePath) -> Result<Version> {
+        let (size, mtime) = self.current(path).await?;
+        let modified = mtime.map(|seconds| Modified {
+            seconds,
+            precision: Precision::Second,
+        });
+        Ok(Version { size, modified })
+    }
+
+    async fn current(&self, path: &RemotePath) -> Result<(u64, Option<i64>)> {
+        let asked =
+            on_session!(self.pool(), Retry::Idempotent, session => session.size_and_mtime(path));
+        match asked {
+            Ok(known) => Ok(known),
+            Err(error) if error.is_refusal() => match self.stat_now(path).await? {
+                None => Err(Error::Absent(path.clone())),
+                Some(item) => {
+                    let exact = item
+                        .entry
+                        .modified
+                        .filter(|time| time.precision == Precision::Second);
+                    let size = item.entry.size.ok_or(Error::Denied(error))?;
+                    Ok((size, exact.map(|time| time.seconds)))
+                }
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn replace_by(
+        &self,
+        path: &RemotePath,
+        scratch: &RemotePath,
+        source: &Source,
+        mode: Option<u32>,
+    ) -> Result<Entry> {
+        let stored = self.store(scratch, source).await?;
+        if let Some(mode) = mode {
+            match self.set_mode(scratch, mode).await {
+                Ok(()) | Err(Error::Unsupported(_)) => {}
+                Err(Error::Denied(error)) => debug!(%error, "mode not carried over"),
+                Err(error) => return Err(error),
+            }
+        }
+        let entry = Entry {
+            name: path.name().to_vec(),
+            mode,
+            ..stored
+        };
+        match self.rename(scratch, path, &entry).await {
+            Ok(()) => Ok(entry),
+            // A server without RNFR leaves no other way; the staged bytes are kept until this has succeeded.
+            Err(Error::Unsupported(error)) => {
+                warn!(%path, %error, "the server cannot rename: the file is replaced in place");
+                let entry = self.store(path, source).await?;
+                self.clean(scratch).await;
+                Ok(Entry { mode, ..entry })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One transfer of a range of `source`.
+    async fn send(
+        &self,
+        path: &RemotePath,
+        kind: UploadKind,
+        source: &Source,
+        range: Range<u64>,
+    ) -> Result<()> {
+        self.patch(path, Patch::Remove(path.name().to_vec()));
+        self.patch(path, Patch::Doubt);
+        let mut upload = match Upload::open(self.pool(), path, kind).await {
+            Ok(upload) => upload,
+            Err(error) if error.is_refusal() => return Err(self.why_not_stored(path, error).await),
+            Err(error) => return Err(error.into()),
+        };
+        let mut at = range.start;
+        while at < range.end {
+            let length = (range.end - at).min(PIECE) as usize;
+            let file = source.file.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; length];
+                file.read_exact_at(&mut piece, at).map(|()| piece)
+            });
+            let piece = match read.await {
+                Ok(Ok(piece)) => piece,
+                Ok(Err(error)) => return Err(Error::Local(error.to_string())),
+                Err(error) => return Err(Error::Local(error.to_string())),
+            };
+            match upload.send(&piece).await {
+                Ok(()) => {}
+                Err(error) if error.is_refusal() => return self.understand(path, Err(error)).await,
+                Err(error) => return Err(error.into()),
+            }
+            at += length as u64;
+        }
+        match upload.finish().await {
+            Ok(_) => Ok(()),
+            Err(Unconfirmed::AllSent(error)) => {
+                debug!(%path, %error, "the answer to an upload was lost: the server is asked");
+                if self.size_of(path).await? == range.end {
+                    Ok(())
+                } else {
+                    Err(error.into())
+                }
+            }
+            Err(Unconfirmed::Failed(error)) => self.understand(path, Err(error)).await,
+        }
+    }
+
+    /// Checks that the server has `size` bytes at `path`, and remembers the file.
+    async fn confirm(&self, path: &RemotePath, size: u64) -> Result<Entry> {
+        let (found, mtime) = self.current(path).await?;
+        if found != size {
+            self.patch(path, Patch::Doubt);
+            let detail = format!("the server has {found} bytes of {size}");
+            return Err(
+                ftp::Error::new(ErrorKind::Cut, format!("upload of {path}"), detail).into(),
+            );
+        }
+        let mode = path
+            .parent()
+            .and_then(|dir| self.listings().known(&dir))
+            .and_then(|folder| {
+                folder
+                    .entries
+                    .get(path.name())
+                    .and_then(|item| item.entry.mode)
+            });
+        let entry = Entry {
+            mode,
+            ..file_entry(path.name(), size, mtime)
+        };
+        self.patch(path, Patch::Put(entry.clone()));
+        Ok(entry)
+    }
+
+    /// Whether `APPE` appends on this server: tested once, on a scratch file in `dir` that is removed at once.
+    ///
+    /// One real server's `APPE` replaces the file and says 226.
+    async fn append_is_proved(&self, dir: &RemotePath) -> Result<bool> {
+        if let Some(known) = self.pool().profile().appe {
+            return Ok(known);
+        }
+        let scratch = scratch_name(&dir.join(b"append-test"));
+        self.hide(&scratch);
+        let tested = self.test_append(&scratch).await;
+        self.clean(&scratch).await;
+        self.show(&scratch);
+        let works = match tested {
+            Ok(works) => works,
+            Err(Error::Denied(_) | Error::Unsupported(_)) => false,
+            Err(error) => return Err(error),
+        };
+        debug!(works, "APPE appends");
+        self.pool()
+            .with_profile(|profile| profile.appe = Some(works));
+        Ok(works)
+    }
+
+    async fn test_append(&self, scratch: &RemotePath) -> Result<bool> {
+        for (kind, bytes) in [(UploadKind::Store, b"abc"), (UploadKind::Append, b"def")] {
+            let outcome = async {
+                let mut upload = Upload::open(self.pool(), scratch, kind).await?;
+                upload.send(bytes).await?;
+                upload
+                    .finish()
+                    .await
+                    .map_err(|unconfirmed| match unconfirmed {
+                        Unconfirmed::Failed(error) | Unconfirmed::AllSent(error) => error,
+                    })
+            };
+            let outcome = outcome.await;
+            self.understand(scratch, outcome).await?;
+        }
+        let mut download = crate::pool::Download::open(self.pool(), scratch, 0).await?;
+        let mut content = bytes::BytesMut::new();
+        loop {
+            content.reserve(16);
+            if download.receive(&mut content).await? == 0 || content.len() > 6 {
+                break;
+            }
+        }
+        Ok(&content[..] == b"abcdef")
+    }
+
+    /// Removes what may be left under a scratch name of ours.
+    async fn clean(&self, scratch: &RemotePath) {
+        let removed = on_session!(self.pool(), Retry::Never, session => session.delete(scratch));
+        if let Err(error) = removed {
+            // Nothing was stored, or the connection is gone: then it stays, and is shown in the next listing.
+            debug!(path = %scratch, %error, "scratch file not removed");
+        }
+        self.patch(scratch, Patch::Remove(scratch.name().to_vec()));
+    }
+
+    /// A refused upload: one question to the folder tells why.
+    async fn why_not_stored(&self, path: &RemotePath, error: ftp::Error) -> Error {
+        if error.kind == ErrorKind::NotImplemented {
+            return Error::Unsupported(error);
+        }
+        if error.kind == ErrorKind::NoSpace {
+            return Error::Wire(error);
+        }
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        self.listings().expire(&dir);
+        match self.list(&dir).await {
+            Err(meaning @ (Error::Absent(_) | Error::NotDir(_))) => meaning,
+            Ok(folder) if folder.entries.get(path.name()).is_some_and(super::is_dir) => {
+                Error::IsDir(path.clone())
+            }
+            _ => Error::Denied(error),
+        }
+    }
+}
+
+/// A name beside `path` that nobody else uses: short, since `path`'s own may be as long as names can be.
+pub(super) fn scratch_name(path: &RemotePath) -> RemotePath {
+    let mut random = [0; 8];
+    // Without randomness (no kernel refuses it once booted) the address of a local still differs between processes.
+    if getrandom(&mut random, GetRandomFlags::empty()).is_err() {
+        random = (std::ptr::from_ref(&random) as usize as u64).to_ne_bytes();
+    }
+    let name = format!(".ftpfs-{:016x}", u64::from_ne_bytes(random));
+    path.parent()
+        .unwrap_or_else(RemotePath::root)
+        .join(name.as_bytes())
+}
+
+/// Whether the failure is the connection's, so that sending again may succeed.
+fn is_lost(error: &Error) -> bool {
+    matches!(error, Error::Wire(error) if error.is_connection())
+}
+
+/// Bytes read from the staged file and sent at once.
+const PIECE: u64 = 256 << 10;
+
+/// Times that an upload is begun again after a lost connection.
+const ATTEMPTS: u32 = 2;

@@ -1,0 +1,333 @@
+//! Names and attributes: what needs the control connection alone.
+
+use tracing::debug;
+
+use super::command::Command;
+use super::error::{Error, ErrorKind, Result};
+use super::list::{Entry, Kind, Modified, Precision, parse_mlst};
+use super::path::RemotePath;
+use super::profile::{Profile, SetMtime};
+use super::session::{LONGEST_ARGUMENT, Session};
+use super::time::{format_time_val, parse_time_val};
+
+impl Session {
+    /// What the server says of `path` by `MLST` (RFC 3659 s7); the name in its reply is not looked at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotImplemented`] where the server has no `MLST`; a refusal that may mean that nothing is there.
+    pub async fn stat(&mut self, path: &RemotePath) -> Result<Entry> {
+        let command = Command::new("MLST", self.argument(path).await?);
+        let operation = command.to_string();
+        if self.knows(|profile| profile.mlst) == Some(false) {
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                operation,
+                "the server has no MLST",
+            ));
+        }
+        match self.perform(command).await {
+            Err(error) if error.kind == ErrorKind::NotImplemented => {
+                self.server
+                    .with_profile(|profile| profile.mlst = Some(false));
+                Err(error)
+            }
+            Err(error) => Err(error),
+            Ok(reply) => {
+                let mut entry = reply
+                    .lines
+                    .iter()
+                    .find_map(|line| parse_mlst(line))
+                    .ok_or_else(|| {
+                        Error::protocol(operation, "no facts in the reply", reply.last())
+                    })?;
+                entry.name = path.name().to_vec();
+                Ok(entry)
+            }
+        }
+    }
+
+    /// Size in bytes and time of modification of the regular file `path`, by `SIZE` and `MDTM` (RFC 3659 s3, s4).
+    ///
+    /// Several servers answer for folders too: only for a path that is known to be a file.
+    pub async fn size_and_mtime(&mut self, path: &RemotePath) -> Result<(u64, Option<i64>)> {
+        let argument = self.argument(path).await?;
+        let size = Command::new("SIZE", argument.clone());
+        let operation = size.to_string();
+        let mut commands = vec![size];
+        if self.knows(|profile| profile.mdtm) != Some(false) {
+            commands.push(Command::new("MDTM", argument));
+        }
+        let replies = self.exchange_all(commands).await?;
+        if !replies[0].is_success() {
+            return Err(Error::from_reply(operation, &replies[0]));
+        }
+        let text = replies[0].last().trim_ascii();
+        let size = std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let size = size.ok_or_else(|| Error::protocol(operation, "no size in the reply", text))?;
+        let mtime = replies.get(1).filter(|reply| reply.code == 213);
+        Ok((
+            size,
+            mtime.and_then(|reply| parse_time_val(reply.last().trim_ascii())),
+        ))
+    }
+
+    /// What is at `path`, by `MLST`, else by `CWD` (a folder) or `SIZE` (a file); `None` where all say no.
+    pub async fn find(&mut self, path: &RemotePath) -> Result<Option<Entry>> {
+        match self.stat(path).await {
+            Ok(entry) => return Ok(Some(entry)),
+            Err(error) if error.kind == ErrorKind::NotImplemented => {}
+            Err(error) if error.is_refusal() => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let plain = |kind| Entry {
+            name: path.name().to_vec(),
+            kind,
+            size: None,
+            modified: None,
+            mode: None,
+            target: None,
+        };
+        if self.is_dir(path).await? {
+            return Ok(Some(plain(Kind::Dir)));
+        }
+        match self.size_and_mtime(path).await {
+            Ok((size, mtime)) => {
+                let modified = mtime.map(|seconds| Modified {
+                    seconds,
+                    precision: Precision::Second,
+                });
+                Ok(Some(Entry {
+                    size: Some(size),
+                    modified,
+                    ..plain(Kind::File)
+                }))
+            }
+            Err(error) if error.is_refusal() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether `path` is a folder that can be entered.
+    pub async fn is_dir(&mut self, path: &RemotePath) -> Result<bool> {
+        let command = Command::new("CWD", self.argument(path).await?);
+        Ok(self.exchange(command).await?.is_success())
+    }
+
+    /// Removes the file `path`. Some servers remove an empty folder as well: the caller knows what it is.
+    pub async fn delete(&mut self, path: &RemotePath) -> Result<()> {
+        let command = Command::new("DELE", self.argument(path).await?);
+        self.perform(command).await.map(drop)
+    }
+
+    /// Makes the folder `path`. Some servers succeed where it exists: the caller knows that the name is free.
+    pub async fn make_dir(&mut self, path: &RemotePath) -> Result<()> {
+        let command = Command::new("MKD", self.argument(path).await?);
+        self.perform(command).await.map(drop)
+    }
+
+    /// Removes the empty folder `path`. Some servers remove a file as well: the caller knows what it is.
+    pub async fn remove_dir(&mut self, path: &RemotePath) -> Result<()> {
+        let command = Command::new("RMD", self.argument(path).await?);
+        self.perform(command).await.map(drop)
+    }
+
+    /// Renames `from` to `to`, by `RNFR` and `RNTO`; whether an existing `to` is replaced is the server's choice.
+    pub async fn rename(&mut self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+        let (from, to) = self.rename_arguments(from, to).await?;
+        let commands = vec![Command::new("RNFR", from), Command::new("RNTO", to)];
+        let operations: Vec<String> = commands.iter().map(Command::to_string).collect();
+        let replies = self.exchange_all(commands).await?;
+        if !replies[0].is_intermediate() && !replies[0].is_success() {
+            return Err(Error::from_reply(&operations[0], &replies[0]));
+        }
+        match replies.get(1) {
+            Some(reply) if reply.is_success() => Ok(()),
+            Some(reply) => Err(Error::from_reply(&operations[1], reply)),
+            None => Err(Error::from_reply(&operations[0], &replies[0])),
+        }
+    }
+
+    /// Sets permission bits, by `MFF UNIX.mode` where FEAT offers it, else `SITE CHMOD`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotImplemented`] where the server has neither.
+    pub async fn set_mode(&mut self, path: &RemotePath, mode: u32) -> Result<()> {
+        let argument = self.argument(path).await?;
+        let by_fact = |profile: &Profile| {
+            profile
+                .features
+                .iter()
+                .any(|f| f.starts_with("MFF ") && f.contains("UNIX.MODE"))
+        };
+        if self.server.with_profile(|profile| by_fact(profile)) {
+            let text = [format!("UNIX.mode=0{mode:o}; ").as_bytes(), &argument].concat();
+            return self.perform(Command::new("MFF", text)).await.map(drop);
+        }
+        if self.knows(|profile| profile.chmod) == Some(false) {
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                format!("chmod {path}"),
+                "the server has no SITE CHMOD",
+            ));
+        }
+        // Octal only: `u+x` sets mode 0 on three servers.
+        let text = [format!("CHMOD 0{mode:o} ").as_bytes(), &argument].concat();
+        let outcome = self.perform(Command::new("SITE", text)).await;
+        match &outcome {
+            Ok(_) => self
+                .server
+                .with_profile(|profile| profile.chmod = Some(true)),
+            Err(error) if error.kind == ErrorKind::NotImplemented => {
+                self.server
+                    .with_profile(|profile| profile.chmod = Some(false));
+            }
+            Err(_) => {}
+        }
+        outcome.map(drop)
+    }
+
+    /// Sets the time of modification to `seconds` since 1970 UTC, in the server's way.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotImplemented`] where it has none.
+    pub async fn set_mtime(&mut self, path: &RemotePath, seconds: i64) -> Result<()> {
+        let operation = format!("set the time of {path}");
+        let time = format_time_val(seconds).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Refused(501),
+                &operation,
+                "a year that FTP cannot say",
+            )
+        })?;
+        if let Some(way) = self.knows(|profile| profile.set_mtime) {
+            return self.set_mtime_by(way, path, &time).await;
+        }
+        let utime = self
+            .exchange(Command::new("SITE", "HELP"))
+            .await?
+            .says("utime");
+        let mut ways = vec![SetMtime::Mdtm];
+        if utime {
+            ways.splice(..0, [SetMtime::SiteUtimeLong, SetMtime::SiteUtime]);
+        }
+        for way in ways {
+            match self.set_mtime_by(way, path, &time).await {
+                // A server that takes the time for a part of the name, or the zone for another, succeeds untruly.
+                Ok(())
+                    if self.modified(std::slice::from_ref(path)).await?.first()
+                        == Some(&Some(seconds)) =>
+                {
+                    debug!(?way, "times of modification can be set");
+                    self.server
+                        .with_profile(|profile| profile.set_mtime = Some(way));
+                    return Ok(());
+                }
+                Ok(()) => {}
+                Err(error) if error.is_refusal() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A folder is refused by some servers that take files: no verdict on the server.
+        Err(Error::new(
+            ErrorKind::NotImplemented,
+            operation,
+            "the server has no command for it",
+        ))
+    }
+
+    async fn set_mtime_by(&mut self, way: SetMtime, path: &RemotePath, time: &str) -> Result<()> {
+        let argument = self.argument(path).await?;
+        let with =
+            |head: String, tail: &str| [head.as_bytes(), &argument, tail.as_bytes()].concat();
+        let command = match way {
+            SetMtime::Mfmt => Command::new("MFMT", with(format!("{time} "), "")),
+            SetMtime::Mff => Command::new("MFF", with(format!("Modify={time}; "), "")),
+            SetMtime::SiteUtime => {
+                Command::new("SITE", with(format!("UTIME {} ", &time[..12]), ""))
+            }
+            SetMtime::SiteUtimeLong => Command::new(
+                "SITE",
+                with("UTIME ".to_owned(), &format!(" {time} {time} {time} UTC")),
+            ),
+            SetMtime::Mdtm => Command::new("MDTM", with(format!("{time} "), "")),
+            SetMtime::Never => {
+                let detail = "the server has no command for it";
+                return Err(Error::new(
+                    ErrorKind::NotImplemented,
+                    format!("set the time of {path}"),
+                    detail,
+                ));
+            }
+        };
+        self.perform(command).await.map(drop)
+    }
+
+    /// Makes `path` a symbolic link to `target`, by `SITE SYMLINK` (ProFTPD's mod_site_misc).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotImplemented`] where the server has it not, or a name has a space, which it would split.
+    pub async fn symlink(&mut self, target: &[u8], path: &RemotePath) -> Result<()> {
+        let argument = self.argument(path).await?;
+        let unsayable = [target, &argument]
+            .iter()
+            .any(|name| name.iter().any(u8::is_ascii_whitespace));
+        if unsayable || self.knows(|profile| profile.symlink) == Some(false) {
+            let detail = "the server cannot make symbolic links";
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                format!("symlink {path}"),
+                detail,
+            ));
+        }
+        let outcome = self
+            .perform(Command::new(
+                "SITE",
+                [b"SYMLINK ", target, b" ", &argument].concat(),
+            ))
+            .await;
+        if let Err(Error {
+            kind: ErrorKind::NotImplemented,
+            ..
+        }) = outcome
+        {
+            self.server
+                .with_profile(|profile| profile.symlink = Some(false));
+        }
+        outcome.map(drop)
+    }
+
+    pub(super) fn knows<T>(&self, look: impl FnOnce(&Profile) -> T) -> T {
+        self.server.with_profile(|profile| look(profile))
+    }
+
+    /// Both paths of a rename. Only one of them can be reached through the working folder, unless both lie in it.
+    async fn rename_arguments(
+        &mut self,
+        from: &RemotePath,
+        to: &RemotePath,
+    ) -> Result<(Vec<u8>, Vec<u8>)> {
+        if from.parent() == to.parent() {
+            let from = self.argument(from).await?;
+            let near = self.argument(to).await?;
+            return Ok(if from.starts_with(b"./") {
+                (from, [b"./", to.name()].concat())
+            } else {
+                (from, near)
+            });
+        }
+        match (
+            from.as_bytes().len() > LONGEST_ARGUMENT,
+            to.as_bytes().len() > LONGEST_ARGUMENT,
+        ) {
+            // Most servers take commands of some 4,000 bytes; those that do not will refuse.
+            (true, true) => Ok((from.as_bytes().to_vec(), to.as_bytes().to_vec())),
+            (true, false) => {
+                let to = self.argument(to).await?;
+                Ok((self.argument(from).await?, to))
+            }
+            (false, _) => Ok((self.argument(from).await?, self.argument(to).await?)),
+        }
+    }
+}

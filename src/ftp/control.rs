@@ -1,0 +1,314 @@
+//! The control connection: commands out, replies in.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tracing::trace;
+
+use super::command::Command;
+use super::error::{Error, ErrorKind, Result};
+use super::reply::{Assembler, Reply, parse_head};
+use super::tls::{MaybeTls, TlsContext};
+
+/// A connected control connection.
+#[derive(Debug)]
+pub struct Control {
+    stream: MaybeTls,
+    peer: SocketAddr,
+    /// Bytes received and not yet taken as lines.
+    input: Vec<u8>,
+    assembler: Assembler,
+    /// Bytes taken since the last whole reply, against endless ones.
+    reply_bytes: usize,
+}
+
+impl Control {
+    /// Connects to `host`, trying each of its addresses within `patience`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unreachable`] or [`ErrorKind::TimedOut`], with the system's words.
+    pub async fn connect(host: &str, port: u16, patience: Duration) -> Result<Self> {
+        let operation = || format!("connect to {host} port {port}");
+        let addresses: Vec<SocketAddr> =
+            match timeout(patience, tokio::net::lookup_host((host, port))).await {
+                Ok(Ok(addresses)) => addresses.collect(),
+                Ok(Err(error)) => {
+                    return Err(Error::new(
+                        ErrorKind::Unreachable,
+                        operation(),
+                        error.to_string(),
+                    ));
+                }
+                Err(_) => {
+                    return Err(Error::new(
+                        ErrorKind::TimedOut,
+                        operation(),
+                        "the name was not resolved in time",
+                    ));
+                }
+            };
+        let mut failure = Error::new(
+            ErrorKind::Unreachable,
+            operation(),
+            "the name has no address",
+        );
+        for address in addresses {
+            match timeout(patience, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    tune(&stream);
+                    return Ok(Self {
+                        peer: address,
+                        stream: MaybeTls::Plain(stream),
+                        input: Vec::new(),
+                        assembler: Assembler::default(),
+                        reply_bytes: 0,
+                    });
+                }
+                Ok(Err(error)) => {
+                    failure = Error::new(ErrorKind::Unreachable, operation(), error.to_string())
+                }
+                Err(_) => {
+                    let detail = format!("no answer in {} s", patience.as_secs());
+                    failure = Error::new(ErrorKind::TimedOut, operation(), detail);
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// Goes on encrypted (RFC 4217 s4).
+    pub async fn secure(self, tls: &TlsContext, patience: Duration) -> Result<Self> {
+        let MaybeTls::Plain(stream) = self.stream else {
+            return Ok(self);
+        };
+        // Bytes before the handshake would be taken as if they had come encrypted (CVE-2011-0411).
+        if !self.input.is_empty() {
+            return Err(Error::protocol(
+                "AUTH TLS",
+                "unexpected bytes before the handshake",
+                &self.input,
+            ));
+        }
+        let stream = tls.handshake(stream, patience).await?;
+        Ok(Self {
+            stream,
+            input: Vec::new(),
+            assembler: Assembler::default(),
+            ..self
+        })
+    }
+
+    /// The address of the server's end.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_secure(&self) -> bool {
+        matches!(self.stream, MaybeTls::Tls(_))
+    }
+
+    /// Sends `commands` without waiting between them, in as few writes as fit.
+    ///
+    /// No command is ever split between two writes: some servers take each TCP segment as whole commands.
+    pub async fn send(&mut self, commands: &[Command], patience: Duration) -> Result<()> {
+        let mut wire = Vec::new();
+        let mut writes = Vec::new();
+        for command in commands {
+            if command.is_unsafe() {
+                let detail = "a name with a line end or a zero byte cannot be sent over FTP";
+                return Err(Error::new(ErrorKind::Name, command.to_string(), detail));
+            }
+            trace!(%command, "send");
+            let start = wire.len();
+            command.write_to(&mut wire);
+            let begun = writes.last().copied().unwrap_or(0);
+            if start > begun && wire.len() - begun > LONGEST_WRITE {
+                writes.push(start);
+            }
+        }
+        writes.push(wire.len());
+        let operation = || {
+            commands
+                .first()
+                .map_or_else(String::new, Command::to_string)
+        };
+        let sending = async {
+            let mut start = 0;
+            for end in writes {
+                self.stream.write_all(&wire[start..end]).await?;
+                self.stream.flush().await?;
+                start = end;
+            }
+            Ok(())
+        };
+        match timeout(patience, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Error::from_io(operation(), &error)),
+            Err(_) => Err(Error::timed_out(operation())),
+        }
+    }
+
+    /// The next reply, waiting at most `patience`; `operation` names the command in an error.
+    ///
+    /// Cancel safe: bytes already received are kept for the next call.
+    pub async fn reply(
+        &mut self,
+        operation: &(dyn std::fmt::Display + Sync),
+        patience: Duration,
+    ) -> Result<Reply> {
+        match timeout(patience, self.next_reply(operation)).await {
+            Ok(reply) => reply,
+            Err(_) => Err(Error::timed_out(operation.to_string())),
+        }
+    }
+
+    /// The first reply of all. What is not FTP is told at its first line.
+    pub async fn greeting(&mut self, patience: Duration) -> Result<Reply> {
+        const OPERATION: &str = "greeting";
+        let first_line = async {
+            while !self.input.contains(&b'\n') {
+                if self.input.len() > LONGEST_LINE || !self.fill(&OPERATION).await? {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        match timeout(patience, first_line).await {
+            Ok(outcome) => outcome?,
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorKind::TimedOut,
+                    OPERATION,
+                    format!(
+                        "the server said nothing for {} s; is it an FTP server?",
+                        patience.as_secs()
+                    ),
+                ));
+            }
+        }
+        let line = self.input.split(|&b| b == b'\n').next().unwrap_or_default();
+        if line.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Lost,
+                OPERATION,
+                "the server closed the connection before its greeting",
+            ));
+        }
+        if parse_head(line.trim_ascii_end()).is_none() {
+            return Err(Error::protocol(
+                OPERATION,
+                "the server does not speak FTP; it says",
+                line.trim_ascii(),
+            ));
+        }
+        self.reply(&OPERATION, patience).await
+    }
+
+    /// A reply that is already here, without waiting: a server that gives up says `421` unasked.
+    pub fn unasked(&mut self) -> Option<Error> {
+        let mut buf = [0; 512];
+        if !self.input.is_empty() {
+            return Some(Error::protocol(
+                "idle session",
+                "unexpected reply",
+                &self.input,
+            ));
+        }
+        match self.stream.tcp().try_read(&mut buf) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            // Encrypted sessions get tickets and key updates at any time: only an end counts there.
+            Ok(length) if length > 0 && self.is_secure() => Some(Error::new(
+                ErrorKind::Lost,
+                "idle session",
+                "unexpected data",
+            )),
+            Ok(length) => Some(Error::protocol(
+                "idle session",
+                "unexpected reply",
+                &buf[..length],
+            )),
+            Err(error) => Some(Error::from_io("idle session", &error)),
+        }
+    }
+
+    async fn next_reply(&mut self, operation: &(dyn std::fmt::Display + Sync)) -> Result<Reply> {
+        loop {
+            if let Some(end) = self.input.iter().position(|&b| b == b'\n') {
+                let mut line: Vec<u8> = self.input.drain(..=end).collect();
+                while matches!(line.last(), Some(b'\n' | b'\r')) {
+                    line.pop();
+                }
+                self.reply_bytes += line.len();
+                if let Some(reply) = self.assembler.push(&line) {
+                    trace!(%reply, "reply");
+                    self.reply_bytes = 0;
+                    return Ok(reply);
+                }
+                if self.reply_bytes > LONGEST_REPLY {
+                    return Err(Error::new(
+                        ErrorKind::Protocol,
+                        operation.to_string(),
+                        "the reply has no end",
+                    ));
+                }
+                continue;
+            }
+            if self.input.len() > LONGEST_LINE {
+                return Err(Error::new(
+                    ErrorKind::Protocol,
+                    operation.to_string(),
+                    "the reply's line has no end",
+                ));
+            }
+            if !self.fill(operation).await? {
+                return Err(Error::new(
+                    ErrorKind::Lost,
+                    operation.to_string(),
+                    "the server closed the connection",
+                ));
+            }
+        }
+    }
+
+    /// Receives some bytes; `false` at the end.
+    async fn fill(&mut self, operation: &(dyn std::fmt::Display + Sync)) -> Result<bool> {
+        self.input.reserve(4096);
+        let length = match self.stream.read_buf(&mut self.input).await {
+            Ok(length) => length,
+            // A close without close_notify is how several servers end the control connection.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => return Err(Error::from_io(operation.to_string(), &error)),
+        };
+        // Linux forgets the setting after a while, hence again after each read: without it Nagle on the server's side
+        // and our delayed ACK cost 44 ms for each transfer on eight of nineteen measured servers.
+        SockRef::from(self.stream.tcp()).set_tcp_quickack(true).ok();
+        Ok(length > 0)
+    }
+}
+
+/// Sets what every control connection needs: no Nagle, and an end noticed within two minutes on a dead network.
+fn tune(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(15));
+    let socket = SockRef::from(stream);
+    // A socket that refuses these still works.
+    stream.set_nodelay(true).ok();
+    socket.set_tcp_keepalive(&keepalive).ok();
+    socket.set_tcp_quickack(true).ok();
+}
+
+/// Longest write: over TLS, ProFTPD and Pure-FTPd stop at 4,096 bytes of a record; 1,024 is safe on all measured servers.
+const LONGEST_WRITE: usize = 1024;
+
+/// Longest line taken from a server; ProFTPD's longest known reply lines are some 5,000 bytes.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// Longest whole reply: banners and `STAT` of a folder of 100,000 entries fit.
+const LONGEST_REPLY: usize = 32 << 20;

@@ -1,0 +1,130 @@
+//! Data connections: opened for one transfer, and closed so that the server believes the end.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::error::{Error, ErrorKind, Result};
+use super::tls::{MaybeTls, TlsContext};
+
+/// The data connection of a running transfer.
+#[derive(Debug)]
+pub struct DataStream {
+    stream: MaybeTls,
+    patience: Duration,
+}
+
+impl DataStream {
+    /// Connects to `address`, encrypted where `tls` is given.
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn connect(
+        address: SocketAddr,
+        tls: Option<TlsContext>,
+        connect_patience: Duration,
+        patience: Duration,
+    ) -> Result<Self> {
+        let operation = || format!("data connection to {address}");
+        let stream = match timeout(connect_patience, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                return Err(Error::new(
+                    ErrorKind::Unreachable,
+                    operation(),
+                    error.to_string(),
+                ));
+            }
+            Err(_) => return Err(Error::timed_out(operation())),
+        };
+        let stream = match tls {
+            None => MaybeTls::Plain(stream),
+            Some(tls) => tls.handshake(stream, connect_patience).await?,
+        };
+        Ok(Self { stream, patience })
+    }
+
+    /// Receives some bytes at the end of `buf`, at most its spare capacity; 0 at the true end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cut`] where an encrypted stream ends without its close_notify; [`ErrorKind::Lost`];
+    /// [`ErrorKind::TimedOut`] if nothing came for the configured time.
+    ///
+    /// Cancel safe: nothing is lost.
+    pub async fn receive(&mut self, buf: &mut BytesMut) -> Result<usize> {
+        const OPERATION: &str = "receive";
+        match timeout(self.patience, self.stream.read_buf(buf)).await {
+            Ok(Ok(length)) => Ok(length),
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Error::new(
+                ErrorKind::Cut,
+                OPERATION,
+                "the data connection was cut",
+            )),
+            Ok(Err(error)) => Err(Error::from_io(OPERATION, &error)),
+            Err(_) => Err(Error::timed_out(OPERATION)),
+        }
+    }
+
+    /// Sends all of `bytes`.
+    ///
+    /// Not cancel safe: dropped, an unknown part was sent.
+    pub async fn send(&mut self, mut bytes: &[u8]) -> Result<()> {
+        const OPERATION: &str = "send";
+        // Piece by piece, so that the patience is for progress and not for the whole.
+        while !bytes.is_empty() {
+            match timeout(self.patience, self.stream.write(bytes)).await {
+                Ok(Ok(0)) => {
+                    return Err(Error::new(
+                        ErrorKind::Lost,
+                        OPERATION,
+                        "the data connection was closed",
+                    ));
+                }
+                Ok(Ok(length)) => bytes = &bytes[length..],
+                Ok(Err(error)) => return Err(Error::from_io(OPERATION, &error)),
+                Err(_) => return Err(Error::timed_out(OPERATION)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that all was sent, and closes: close_notify first where encrypted, since FileZilla drops the data without it.
+    pub async fn close_sending(mut self) -> Result<()> {
+        const OPERATION: &str = "end of data";
+        self.take_tickets().await;
+        match timeout(self.patience, self.stream.shutdown()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Error::from_io(OPERATION, &error)),
+            Err(_) => Err(Error::timed_out(OPERATION)),
+        }
+    }
+
+    /// Ends a download that was read to its end, politely where encrypted.
+    pub async fn close_receiving(mut self) {
+        // Everything was received: how the goodbye goes changes nothing.
+        if matches!(self.stream, MaybeTls::Tls(_)) {
+            timeout(self.patience, self.stream.shutdown()).await.ok();
+        }
+    }
+
+    /// Lets the session tickets in that came during an upload, so that the next data connection can resume.
+    async fn take_tickets(&mut self) {
+        if !matches!(self.stream, MaybeTls::Tls(_)) {
+            return;
+        }
+        let mut byte = [0; 1];
+        poll_fn(|cx| {
+            let mut buf = ReadBuf::new(&mut byte);
+            // One look without waiting: pending, an end and an error are all the same here.
+            let _seen = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
+            Poll::Ready(())
+        })
+        .await;
+    }
+}

@@ -1,0 +1,147 @@
+//! What the server can do: from FEAT (RFC 2389), and from what it refused or proved since.
+
+use super::reply::Reply;
+use super::time::Zone;
+
+/// What is known of the server, shared by all sessions for the life of the mount. `None` = not known yet.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    /// The first line of the greeting.
+    pub greeting: String,
+    /// What FEAT lists, in capitals: verb and parameters of each line.
+    pub features: Vec<String>,
+    /// `EPSV` works (RFC 2428).
+    pub epsv: Option<bool>,
+    /// `MLSD` works (RFC 3659 s7).
+    pub mlsd: Option<bool>,
+    /// `MLST` works.
+    pub mlst: Option<bool>,
+    /// `LIST -a` shows hidden files, and is not taken for a path.
+    pub list_all: Option<bool>,
+    /// `SIZE` works (RFC 3659 s4).
+    pub size: Option<bool>,
+    /// `MDTM` works (RFC 3659 s3).
+    pub mdtm: Option<bool>,
+    /// `REST` works before `RETR` (RFC 3659 s5).
+    pub rest: Option<bool>,
+    /// `APPE` was seen to append, by a test on a scratch file.
+    pub appe: Option<bool>,
+    /// `RNTO` replaces an existing file.
+    pub rename_over: Option<bool>,
+    /// Several commands in one write are all answered, in order.
+    pub pipelining: Option<bool>,
+    /// How a time of modification is set.
+    pub set_mtime: Option<SetMtime>,
+    /// `SITE CHMOD` works.
+    pub chmod: Option<bool>,
+    /// `SITE SYMLINK` works.
+    pub symlink: Option<bool>,
+    /// The zone of the times in `LIST`.
+    pub zone: Option<Zone>,
+}
+
+/// How a time of modification is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetMtime {
+    /// `MFMT time path`.
+    Mfmt,
+    /// `MFF Modify=time; path`.
+    Mff,
+    /// `SITE UTIME time path`.
+    SiteUtime,
+    /// `SITE UTIME path atime mtime ctime UTC`.
+    SiteUtimeLong,
+    /// `MDTM time path`.
+    Mdtm,
+    /// Not at all.
+    Never,
+}
+
+impl Profile {
+    /// Takes what `reply` to FEAT says. A server without FEAT is asked by trying.
+    pub fn learn_features(&mut self, reply: &Reply) {
+        if !reply.is_success() {
+            return;
+        }
+        let inner = reply
+            .lines
+            .get(1..reply.lines.len().saturating_sub(1))
+            .unwrap_or_default();
+        self.features = inner
+            .iter()
+            .map(|line| String::from_utf8_lossy(line.trim_ascii()).to_ascii_uppercase())
+            .collect();
+        let mlst = self.offers("MLST") || self.offers("MLSD");
+        self.mlst = Some(mlst);
+        self.mlsd = Some(mlst);
+        if self.offers("REST STREAM") {
+            self.rest = Some(true);
+        }
+        if self.set_mtime.is_none() {
+            if self.offers("MFMT") {
+                self.set_mtime = Some(SetMtime::Mfmt);
+            } else if self
+                .features
+                .iter()
+                .any(|line| line.starts_with("MFF ") && line.contains("MODIFY"))
+            {
+                self.set_mtime = Some(SetMtime::Mff);
+            }
+        }
+    }
+
+    /// Whether FEAT lists `feature`: a verb, or a verb with its parameters.
+    pub fn offers(&self, feature: &str) -> bool {
+        self.features.iter().any(|line| {
+            line.strip_prefix(feature)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ';']))
+        })
+    }
+
+    /// Whether commands may be answered out of order (libunftp runs them side by side; aioftp has neither FEAT nor NOOP).
+    pub fn is_unordered(&self) -> bool {
+        self.offers("SITE MD5") && self.features.iter().any(|line| line == "MLST")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feat(lines: &[&str]) -> Profile {
+        let mut all = vec![b"Features:".to_vec()];
+        all.extend(lines.iter().map(|line| format!(" {line}").into_bytes()));
+        all.push(b"End".to_vec());
+        let mut profile = Profile::default();
+        profile.learn_features(&Reply {
+            code: 211,
+            lines: all,
+        });
+        profile
+    }
+
+    #[test]
+    fn features_are_found_by_whole_words() {
+        let profile = feat(&["MLST type*;size*;", "REST STREAM", "MFMT"]);
+        assert_eq!(
+            (profile.mlsd, profile.rest, profile.set_mtime),
+            (Some(true), Some(true), Some(SetMtime::Mfmt))
+        );
+        assert!(!profile.offers("MLS") && !profile.offers("MDTM"));
+    }
+
+    #[test]
+    fn a_server_without_feat_is_left_unknown() {
+        let mut profile = Profile::default();
+        profile.learn_features(&Reply {
+            code: 502,
+            lines: vec![b"no".to_vec()],
+        });
+        assert_eq!((profile.mlsd, profile.rest), (None, None));
+    }
+
+    #[test]
+    fn a_feat_without_mlst_means_no_mlsd() {
+        assert_eq!(feat(&["EPSV", "SIZE"]).mlsd, Some(false));
+    }
+}

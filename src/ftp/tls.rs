@@ -1,0 +1,273 @@
+//! Encryption: certificates, and streams that may be encrypted (RFC 4217, by rustls).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::config::{ServerConfig, Trust};
+use super::error::{Error, ErrorKind, Result};
+
+/// What the connections to one server need to become encrypted.
+///
+/// Each control connection takes one of its own by [`TlsContext::for_session`], whose session cache its data connections
+/// share: vsftpd, ProFTPD and FileZilla refuse a data connection that does not resume the session of its own control
+/// connection.
+#[derive(Clone)]
+pub struct TlsContext {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    verifier: Arc<Verifier>,
+}
+
+impl TlsContext {
+    /// Loads the certificates that `server` is verified against.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tls`] if there are none, or the file of `cacert` cannot be read.
+    pub fn new(server: &ServerConfig) -> Result<Self> {
+        let fail = |detail: String| Error::new(ErrorKind::Tls, "load certificates", detail);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        match &server.trust {
+            Trust::Pin(_) => {}
+            Trust::System => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+            Trust::CaFile(path) => {
+                let certificates = CertificateDer::pem_file_iter(path)
+                    .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
+                    .map_err(|error| fail(format!("{}: {error}", path.display())))?;
+                if roots.add_parsable_certificates(certificates).0 == 0 {
+                    return Err(fail(format!("{}: no certificate in it", path.display())));
+                }
+            }
+        }
+        let pin = match server.trust {
+            Trust::Pin(pin) => Some(pin),
+            Trust::System | Trust::CaFile(_) => None,
+        };
+        // Without any authority (a machine without ca-certificates) every certificate is refused, with its fingerprint.
+        let chain = if roots.is_empty() {
+            None
+        } else {
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                    .build();
+            Some(verifier.map_err(|error| fail(error.to_string()))?)
+        };
+        let verifier = Arc::new(Verifier {
+            chain,
+            pin,
+            provider: provider.clone(),
+            refused: Mutex::new(None),
+        });
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| fail(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_no_client_auth();
+        let name = ServerName::try_from(server.host.clone()).map_err(|_| {
+            fail(format!(
+                "{:?} is no name that a certificate can have",
+                server.host
+            ))
+        })?;
+        Ok(Self {
+            config: Arc::new(config),
+            name,
+            verifier,
+        })
+    }
+
+    /// The context for one control connection and its data connections.
+    pub fn for_session(&self) -> Self {
+        const TICKETS: usize = 64;
+        let mut config = (*self.config).clone();
+        config.resumption = Resumption::in_memory_sessions(TICKETS);
+        Self {
+            config: Arc::new(config),
+            ..self.clone()
+        }
+    }
+
+    /// Encrypts `stream`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tls`]; for a certificate that is not trusted, with its fingerprint and what to do.
+    pub async fn handshake(&self, stream: TcpStream, patience: Duration) -> Result<MaybeTls> {
+        const OPERATION: &str = "TLS handshake";
+        let connector = TlsConnector::from(self.config.clone());
+        match timeout(patience, connector.connect(self.name.clone(), stream)).await {
+            Ok(Ok(stream)) => Ok(MaybeTls::Tls(Box::new(stream))),
+            Ok(Err(error)) => {
+                let refused = self
+                    .verifier
+                    .refused
+                    .lock()
+                    .expect("no panic while locked")
+                    .take();
+                Err(Error::new(
+                    ErrorKind::Tls,
+                    OPERATION,
+                    refused.unwrap_or_else(|| error.to_string()),
+                ))
+            }
+            Err(_) => Err(Error::timed_out(OPERATION)),
+        }
+    }
+}
+
+impl std::fmt::Debug for TlsContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsContext")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Verifies by the authorities or by the pinned fingerprint, and remembers why it refused.
+#[derive(Debug)]
+struct Verifier {
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    pin: Option<[u8; 32]>,
+    provider: Arc<CryptoProvider>,
+    refused: Mutex<Option<String>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        let fingerprint: [u8; 32] = Sha256::digest(certificate).into();
+        let verdict = match (&self.pin, &self.chain) {
+            (Some(pin), _) if *pin == fingerprint => return Ok(ServerCertVerified::assertion()),
+            (Some(_), _) => Err(rustls::CertificateError::ApplicationVerificationFailure.into()),
+            (None, Some(chain)) => {
+                chain.verify_server_cert(certificate, intermediates, name, ocsp, now)
+            }
+            (None, None) => Err(rustls::CertificateError::UnknownIssuer.into()),
+        };
+        verdict.inspect_err(|error| {
+            let hex: String = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+            let reason = if self.pin.is_some() { "it is not the pinned one".to_owned() } else { error.to_string() };
+            *self.refused.lock().expect("no panic while locked") = Some(format!(
+                "the server's certificate is not trusted ({reason}); its SHA-256 fingerprint is {hex}: if that is the \
+                 right one, mount with -o tls_pin=sha256:{hex}, or name its authority's file with -o cacert=FILE"
+            ));
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// A TCP stream, encrypted or not.
+#[derive(Debug)]
+pub enum MaybeTls {
+    /// In the clear.
+    Plain(TcpStream),
+    /// Encrypted.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl MaybeTls {
+    /// The socket below.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for MaybeTls {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for MaybeTls {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A session on loan.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
+
+use tracing::debug;
+
+use super::{Permits, Pool};
+use crate::ftp::{Result, Session};
+
+/// A session on loan. Dropped, it goes back to the pool if nothing is outstanding on it, and is discarded otherwise.
+#[derive(Debug)]
+pub struct Lease {
+    pool: Pool,
+    /// `None` only while it is reconnected or dropped.
+    session: Option<Session>,
+    _permits: Permits,
+}
+
+impl Lease {
+    pub(super) fn new(pool: Pool, session: Session, permits: Permits) -> Self {
+        Self {
+            pool,
+            session: Some(session),
+            _permits: permits,
+        }
+    }
+
+    /// Replaces the session by a new one.
+    ///
+    /// # Errors
+    /// What connecting can fail by; the lease is of no use then.
+    pub async fn reconnect(&mut self) -> Result<()> {
+        self.discard();
+        self.session = Some(self.pool.connect().await?);
+        Ok(())
+    }
+
+    fn discard(&mut self) {
+        if let Some(session) = self.session.take() {
+            debug!(session = session.id, "session discarded");
+            self.pool.inner.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.session
+            .as_ref()
+            .expect("taken only by reconnect, which fails the lease, and by drop")
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session
+            .as_mut()
+            .expect("taken only by reconnect, which fails the lease, and by drop")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.session.take() {
+            Some(session) if session.is_idle() => self.pool.inner.push(session),
+            session => {
+                self.session = session;
+                self.discard();
+            }
+        }
+    }
+}

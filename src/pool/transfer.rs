@@ -1,0 +1,195 @@
+//! Transfers bound to their lease.
+
+use bytes::BytesMut;
+use tracing::debug;
+
+use super::{Lease, Pool, Purpose};
+use crate::ftp::{DataStream, Error, ErrorKind, RemotePath, Result};
+
+/// A running download.
+///
+/// Dropped before its end, it is stopped in the background and its session goes back to the pool after that.
+#[derive(Debug)]
+pub struct Download {
+    /// `None` once ended.
+    running: Option<(Lease, DataStream)>,
+    operation: String,
+}
+
+impl Download {
+    /// Starts a download of `file` at byte `offset`.
+    ///
+    /// A lost connection is replaced; a refusal is the server's word on the file.
+    pub async fn open(pool: &Pool, file: &RemotePath, offset: u64) -> Result<Self> {
+        let mut lease = pool.lease(Purpose::Data).await?;
+        let mut attempt = 0;
+        let stream = loop {
+            match lease.retrieve(file, offset).await {
+                Err(error) if error.is_connection() && attempt < super::RETRIES.len() => {
+                    debug!(%error, attempt, "download again on a new session");
+                    tokio::time::sleep(super::RETRIES[attempt]).await;
+                    attempt += 1;
+                    lease.reconnect().await?;
+                }
+                outcome => break outcome?,
+            }
+        };
+        Ok(Self {
+            running: Some((lease, stream)),
+            operation: format!("RETR {file}"),
+        })
+    }
+
+    /// Receives some bytes at the end of `buf`; 0 at the end, which the server must have confirmed.
+    ///
+    /// # Errors
+    /// What cut the transfer; the download is over then.
+    ///
+    /// Cancel safe but for the end.
+    pub async fn receive(&mut self, buf: &mut BytesMut) -> Result<usize> {
+        let Some((_, stream)) = &mut self.running else {
+            return Ok(0);
+        };
+        match stream.receive(buf).await {
+            Ok(0) => {
+                let Some((mut lease, stream)) = self.running.take() else {
+                    return Ok(0);
+                };
+                stream.close_receiving().await;
+                lease.finish(&self.operation).await?;
+                Ok(0)
+            }
+            Ok(length) => Ok(length),
+            Err(error) => {
+                // The server may have said why: a session that still answers is kept.
+                self.stop();
+                Err(Error::new(error.kind, &self.operation, error.detail()))
+            }
+        }
+    }
+
+    /// Stops it in the background.
+    fn stop(&mut self) {
+        if let Some((mut lease, stream)) = self.running.take() {
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(async move { lease.abandon(stream).await })),
+                // Without a runtime the process is ending: the session is discarded with the lease.
+                Err(_) => drop((lease, stream)),
+            }
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A running upload. Dropped before [`Upload::finish`], its session is discarded and the file on the server is partial.
+#[derive(Debug)]
+pub struct Upload {
+    lease: Lease,
+    stream: Option<DataStream>,
+    operation: String,
+    sent: u64,
+}
+
+/// How an upload changes the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadKind {
+    /// `STOR`: the file is made, or emptied first.
+    Store,
+    /// `APPE`: what is sent is added to its end.
+    Append,
+}
+
+impl Upload {
+    /// Starts an upload to `file`.
+    ///
+    /// A connection lost before the server agreed to the transfer is replaced: nothing has happened then.
+    pub async fn open(pool: &Pool, file: &RemotePath, kind: UploadKind) -> Result<Self> {
+        let mut lease = pool.lease(Purpose::Data).await?;
+        let start = async |lease: &mut Lease| match kind {
+            UploadKind::Store => lease.store(file).await,
+            UploadKind::Append => lease.append(file).await,
+        };
+        let stream = match start(&mut lease).await {
+            // STOR again changes nothing more; APPE has not added anything before a byte was sent.
+            Err(error) if error.is_connection() => {
+                debug!(%error, "upload again on a new session");
+                lease.reconnect().await?;
+                start(&mut lease).await?
+            }
+            outcome => outcome?,
+        };
+        let verb = if kind == UploadKind::Store {
+            "STOR"
+        } else {
+            "APPE"
+        };
+        Ok(Self {
+            lease,
+            stream: Some(stream),
+            operation: format!("{verb} {file}"),
+            sent: 0,
+        })
+    }
+
+    /// Sends all of `bytes`.
+    ///
+    /// # Errors
+    /// Where the server gave a reason for closing the connection, that reason.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(stream) = &mut self.stream else {
+            return Err(Error::new(
+                ErrorKind::Lost,
+                &self.operation,
+                "the upload is over",
+            ));
+        };
+        match stream.send(bytes).await {
+            Ok(()) => {
+                self.sent += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                self.stream = None;
+                match self.lease.finish(&self.operation).await {
+                    Err(reason) if reason.is_refusal() => Err(reason),
+                    _ => Err(Error::new(error.kind, &self.operation, error.detail())),
+                }
+            }
+        }
+    }
+
+    /// Ends the upload; success means that the server has confirmed it.
+    ///
+    /// # Errors
+    /// [`Unconfirmed::AllSent`] where all was sent and the confirmation was lost: the server may have it or not.
+    pub async fn finish(mut self) -> std::result::Result<u64, Unconfirmed> {
+        if let Some(stream) = self.stream.take()
+            && let Err(error) = stream.close_sending().await
+        {
+            let reason = self.lease.finish(&self.operation).await;
+            return Err(match reason {
+                Err(reason) if reason.is_refusal() => Unconfirmed::Failed(reason),
+                _ => Unconfirmed::AllSent(error),
+            });
+        }
+        match self.lease.finish(&self.operation).await {
+            Ok(_) => Ok(self.sent),
+            Err(error) if error.is_connection() => Err(Unconfirmed::AllSent(error)),
+            Err(error) => Err(Unconfirmed::Failed(error)),
+        }
+    }
+}
+
+/// Why an upload was not confirmed.
+#[derive(Debug)]
+pub enum Unconfirmed {
+    /// The server said that it failed.
+    Failed(Error),
+    /// All was sent, and the answer was lost.
+    AllSent(Error),
+}
