@@ -169,9 +169,7 @@ impl Remote {
 
     /// What is at `path` by the server's word of this moment.
     pub async fn stat_now(&self, path: &RemotePath) -> Result<Option<Item>> {
-        if let Some(dir) = path.parent() {
-            self.listings().expire(&dir);
-        }
+        self.expire(path);
         self.stat(path).await
     }
 
@@ -212,13 +210,31 @@ impl Remote {
             .pop(&id);
     }
 
-    /// Whether the content of the file `id` in version `version` is known to the cache.
-    pub fn knows_content(&self, id: u64, version: Version) -> bool {
-        let contents = self.inner.contents.lock().expect("no panic while locked");
-        contents
-            .by_id
-            .peek(&id)
-            .is_some_and(|content| content.version == version)
+    /// The content of the file `id` is the same in `version`, since only its time was set.
+    pub fn carry_content(&self, id: u64, version: Version) {
+        let mut contents = self.inner.contents.lock().expect("no panic while locked");
+        if let Some(content) = contents.by_id.get_mut(&id) {
+            *content = Arc::new(content.with_version(version));
+        }
+    }
+
+    /// Believes no longer what is known of the folder that holds `path`.
+    pub fn expire(&self, path: &RemotePath) {
+        if let Some(dir) = path.parent() {
+            self.listings().expire(&dir);
+        }
+    }
+
+    /// Something in the folder `dir` was changed by us at `seconds`, Unix time.
+    pub fn touched(&self, dir: &RemotePath, seconds: i64) {
+        if let Some(above) = dir.parent() {
+            self.listings().update(&above, dir.name(), |item| {
+                item.entry.modified = Some(Modified {
+                    seconds,
+                    precision: Precision::Second,
+                });
+            });
+        }
     }
 
     /// Where the link `path` points, from a `LIST` where `MLSD` does not say.

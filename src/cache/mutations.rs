@@ -147,6 +147,17 @@ impl Remote {
         Ok(())
     }
 
+    /// Gives the file `path` a name of our own beside it, which is not shown; that name.
+    pub async fn hide_away(&self, path: &RemotePath, entry: &Entry) -> Result<RemotePath> {
+        let aside = super::uploads::scratch_name(path);
+        self.hide(&aside);
+        let moved = self.rename(path, &aside, entry).await;
+        if moved.is_err() {
+            self.show(&aside);
+        }
+        moved.map(|()| aside)
+    }
+
     /// Names `path` as ours for the moment: it is not shown until [`Remote::show`].
     pub fn hide(&self, path: &RemotePath) {
         self.inner

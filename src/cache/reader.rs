@@ -93,6 +93,17 @@ impl Content {
         }
     }
 
+    /// The same content under another version, since only its time was set.
+    pub fn with_version(&self, version: Version) -> Self {
+        Self::new(
+            self.pool.clone(),
+            self.blocks.clone(),
+            self.key,
+            version,
+            self.window_bytes,
+        )
+    }
+
     /// The bytes from `offset` on, `length` of them or fewer at the end of the file; `path` is where the file is now.
     ///
     /// # Errors
@@ -303,7 +314,10 @@ impl Fetch {
                 }
             };
             if *at + fresh.len() as u64 > size {
-                return Err(Error::Stale(self.path.clone()));
+                // It has grown since: what is behind the size of this version belongs to the next one.
+                fresh.truncate((size - *at) as usize);
+                self.deliver(at, &mut fresh);
+                return Ok(());
             }
             if length == 0 {
                 self.deliver(at, &mut fresh);

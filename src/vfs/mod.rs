@@ -1,10 +1,42 @@
 //! Filesystem meaning.
+//!
+//! Owns inodes, handles, namespace operations, staged writes and how they are committed. Knows nothing of fuser, reply
+//! codes and sockets.
+
+mod attr;
+mod commit;
+mod error;
+mod file;
+mod handles;
+mod inodes;
+mod namespace;
+mod overlay;
+mod setattr;
+mod staging;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
-use crate::cache::CacheConfig;
+use tracing::{error, info};
+
+use crate::cache::{CacheConfig, Item, Remote};
 use crate::ftp::config::ServerConfig;
-use crate::pool::PoolConfig;
+use crate::ftp::list::{Entry, Kind};
+use crate::ftp::{RemotePath, Server};
+use crate::pool::{Pool, PoolConfig, Purpose};
+
+use handles::{Handle, Handles};
+use inodes::{Inodes, Node};
+use overlay::Overlay;
+use staging::{Staged, Staging};
+
+pub use attr::{Attr, system_time, unix_seconds};
+pub use error::{Error, Result};
+pub use file::{Access, Opened};
+pub use inodes::ROOT;
+pub use namespace::{DirEntry, Enough, Replace};
+pub use setattr::Change;
 
 /// How the server's files appear, and where changes are staged.
 #[derive(Clone, Debug)]
@@ -26,27 +58,198 @@ pub struct VfsConfig {
 }
 
 /// The filesystem.
-pub struct Vfs {}
+///
+/// Lock order: a staged file's `order`, then any one of the mutexes here, none of which is held across an await or
+/// together with another.
+#[derive(Debug)]
+pub struct Vfs {
+    config: VfsConfig,
+    remote: Remote,
+    staging: Staging,
+    inodes: Mutex<Inodes>,
+    handles: Mutex<Handles>,
+    overlay: Mutex<Overlay>,
+    mounted: SystemTime,
+}
 
 impl Vfs {
-    /// Logs in once, learns the server's profile and shows its root.
+    /// Logs in once, learns the server's profile and sees that the folder to be shown is there.
     ///
     /// # Errors
     /// A sentence for the user: what failed and what to do.
     pub async fn connect(
-        _server: ServerConfig,
-        _pool: PoolConfig,
-        _cache: CacheConfig,
-        _config: VfsConfig,
-    ) -> Result<Self, String> {
-        Ok(Self {})
+        server: ServerConfig,
+        pool: PoolConfig,
+        cache: CacheConfig,
+        config: VfsConfig,
+    ) -> std::result::Result<Self, String> {
+        let staging = Staging::new(&config.staging).map_err(|error| {
+            let path = config.staging.display();
+            format!("cannot make a staging folder in {path}: {error}; name another one with -o staging=DIR")
+        })?;
+        let server = Server::new(server).map_err(|error| error.to_string())?;
+        let host = server.config.host.clone();
+        let pool = Pool::new(server, pool);
+        let lease = pool
+            .lease(Purpose::Metadata)
+            .await
+            .map_err(|error| explain(&host, &error))?;
+        drop(lease);
+        let root = pool.root();
+        let remote = Remote::new(pool, &cache);
+        remote
+            .list(&root)
+            .await
+            .map_err(|error| format!("cannot show {root} of {host}: {error}"))?;
+        info!(%root, greeting = remote.pool().profile().greeting, "connected");
+        Ok(Self {
+            config,
+            inodes: Mutex::new(Inodes::new(root)),
+            handles: Mutex::default(),
+            overlay: Mutex::default(),
+            remote,
+            staging,
+            mounted: SystemTime::now(),
+        })
     }
 
     /// Sends everything not yet sent, and logs out.
     ///
     /// # Errors
     /// A sentence for each file that could not be sent, with where its bytes are kept.
-    pub async fn drain(&self) -> Result<(), Vec<String>> {
-        Ok(())
+    pub async fn drain(&self) -> std::result::Result<(), Vec<String>> {
+        let mut unsent = Vec::new();
+        let staged = self.inodes().staged();
+        for ino in staged {
+            if let Err(error) = self.commit(ino).await {
+                unsent.push(self.rescue(ino, &error));
+            }
+        }
+        self.remote.pool().close().await;
+        if unsent.is_empty() {
+            Ok(())
+        } else {
+            Err(unsent)
+        }
     }
+
+    /// Keeps the bytes of a staged file that could not be sent; what to tell the user.
+    fn rescue(&self, ino: u64, error: &Error) -> String {
+        let (staged, name) = {
+            let inodes = self.inodes();
+            let name = inodes
+                .path(ino)
+                .map_or_else(|| b"unnamed".to_vec(), |path| path.name().to_vec());
+            (inodes.get(ino).and_then(|node| node.staged.clone()), name)
+        };
+        let shown = crate::ftp::printable(&name);
+        let Some(staged) = staged else {
+            return format!("{shown}: not sent: {error}");
+        };
+        let told = match self.staging.rescue(&staged, &name) {
+            Ok(path) if staged.state().uses_base() => {
+                let path = path.display();
+                format!(
+                    "{shown}: not sent: {error}; what was written is kept in {path}, zeros stand for the rest"
+                )
+            }
+            Ok(path) => format!(
+                "{shown}: not sent: {error}; its content is kept in {}",
+                path.display()
+            ),
+            Err(local) => {
+                format!("{shown}: not sent: {error}; and its content could not be kept: {local}")
+            }
+        };
+        error!("{told}");
+        if let Some(node) = self.inodes().get_mut(ino) {
+            node.staged = None;
+        }
+        if let Some((parent, name)) = self.inodes().place(ino) {
+            self.inodes().server_has(parent, &name);
+        }
+        told
+    }
+
+    /// The attributes of `ino`, whose name the server says is `item`.
+    fn attr_of(&self, ino: u64, path: &RemotePath, item: &Item) -> Attr {
+        let mut entry = item.entry.clone();
+        self.overlay().apply(path, &mut entry);
+        self.config.attr(ino, &entry, item.settled)
+    }
+
+    /// The attributes of `ino` with what is staged for it; `entry` is the server's word, if it has it.
+    fn staged_attr(&self, ino: u64, entry: Option<&Entry>, staged: &Staged) -> Attr {
+        let state = staged.state();
+        let mode = state.mode.or(entry.and_then(|entry| entry.mode));
+        let mtime = match (state.mtime, state.changed) {
+            (Some(seconds), _) => system_time(seconds),
+            (None, true) => state.written,
+            (None, false) => entry
+                .and_then(|entry| entry.modified)
+                .map_or(state.written, |modified| system_time(modified.seconds)),
+        };
+        Attr {
+            ino,
+            kind: Kind::File,
+            size: state.size,
+            mtime,
+            perm: self.config.perm(Kind::File, mode),
+            nlink: 1,
+            uid: self.config.uid,
+            gid: self.config.gid,
+            lasting: !state.pending(),
+        }
+    }
+
+    fn path(&self, ino: u64) -> Result<RemotePath> {
+        self.inodes().path(ino).ok_or(Error::Stale)
+    }
+
+    fn with_node<T>(&self, ino: u64, look: impl FnOnce(&mut Node) -> T) -> Result<T> {
+        self.inodes().get_mut(ino).map(look).ok_or(Error::Stale)
+    }
+
+    fn staged(&self, ino: u64) -> Option<Arc<Staged>> {
+        self.inodes().get(ino).and_then(|node| node.staged.clone())
+    }
+
+    fn writable(&self) -> Result<()> {
+        if self.config.read_only {
+            Err(Error::ReadOnly)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn inodes(&self) -> MutexGuard<'_, Inodes> {
+        self.inodes.lock().expect("no panic while locked")
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Handles> {
+        self.handles.lock().expect("no panic while locked")
+    }
+
+    fn handle(&self, fh: u64) -> Option<Handle> {
+        self.handles().get(fh).cloned()
+    }
+
+    fn overlay(&self) -> MutexGuard<'_, Overlay> {
+        self.overlay.lock().expect("no panic while locked")
+    }
+}
+
+/// Why the first login failed, and what to do.
+fn explain(host: &str, error: &crate::ftp::Error) -> String {
+    use crate::ftp::ErrorKind;
+    let advice = match error.kind {
+        ErrorKind::Login => {
+            "; check name and password (-o credentials=FILE, ~/.netrc, $FTPFS_PASSWORD)"
+        }
+        ErrorKind::Unreachable => "; check the host's name, its port and that its FTP server runs",
+        ErrorKind::TimedOut => "; check the host's name and port, and firewalls on the way",
+        ErrorKind::TooManySessions => "; try again later, or with -o max_conns=1",
+        _ => "",
+    };
+    format!("cannot use {host}: {error}{advice}")
 }

@@ -1,0 +1,212 @@
+//! Commits: what was staged becomes what the server has, by the cheapest way that cannot lose anything.
+
+use bytes::Bytes;
+use tracing::debug;
+
+use super::attr::version;
+use super::staging::{Staged, State};
+use super::{Result, Vfs};
+use crate::cache::{self, Source};
+use crate::ftp::RemotePath;
+use crate::ftp::list::Entry;
+
+/// How a staged file is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// The server has the same bytes.
+    Nothing,
+    /// One `STOR`: there is nothing on the server that could be lost.
+    Store,
+    /// `APPE` of what lies behind this size.
+    Append(u64),
+    /// All of it under another name, then renamed over the old file.
+    Replace,
+}
+
+impl Vfs {
+    /// Sends what is staged for `ino`, then the attributes that were set meanwhile.
+    ///
+    /// Success means that the server has confirmed every byte, and its size. After an error everything is still staged,
+    /// and the file that was to be replaced is whole.
+    pub(super) async fn commit(&self, ino: u64) -> Result<()> {
+        let Some(staged) = self.staged(ino) else {
+            return Ok(());
+        };
+        let _order = staged.order.lock().await;
+        let state = staged.state().clone();
+        if !state.pending() {
+            return Ok(());
+        }
+        let Some((parent, name)) = self.inodes().place(ino) else {
+            // It has no name any more: nobody will ever ask the server for it.
+            return Ok(());
+        };
+        let path = self.path(parent)?.join(&name);
+        if state.changed {
+            let entry = self.send(ino, &path, &staged, &state).await?;
+            let now = version(&entry);
+            staged.committed(now);
+            self.with_node(ino, |node| {
+                node.entry = Some(entry);
+                node.cached = Some(now);
+            })?;
+            self.remote.forget_content(ino);
+            self.overlay().forget(&path);
+            self.inodes().server_has(parent, &name);
+            if state.base.is_none() {
+                self.touch_dir(parent);
+            }
+        }
+        if let Some(mode) = state.mode {
+            self.send_pending_mode(ino, &path, mode).await?;
+            staged.state().mode = None;
+        }
+        if let Some(seconds) = state.mtime {
+            self.send_mtime(ino, &path, seconds).await?;
+            staged.state().mtime = None;
+        }
+        if let Ok(Some(entry)) = self.with_node(ino, |node| node.entry.clone()) {
+            staged.state().base = Some(version(&entry));
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        ino: u64,
+        path: &RemotePath,
+        staged: &Staged,
+        state: &State,
+    ) -> Result<Entry> {
+        let occupied = match state.base {
+            Some(_) => true,
+            None => self.remote.stat(path).await?.is_some(),
+        };
+        let plan = plan(state, occupied);
+        debug!(%path, size = state.size, ?plan, "commit");
+        let source = Source {
+            file: staged.file.clone(),
+            size: state.size,
+        };
+        match plan {
+            Plan::Nothing => {
+                let item = self
+                    .remote
+                    .stat(path)
+                    .await?
+                    .ok_or(super::Error::NotFound)?;
+                Ok(item.entry)
+            }
+            Plan::Store => Ok(self.remote.store(path, &source).await?),
+            Plan::Append(base) => {
+                self.check_base(path, state).await?;
+                match self.remote.append(path, &source, base).await {
+                    Err(cache::Error::Unsupported(_)) => {
+                        self.replace(ino, path, staged, state).await
+                    }
+                    outcome => Ok(outcome?),
+                }
+            }
+            Plan::Replace => self.replace(ino, path, staged, state).await,
+        }
+    }
+
+    async fn replace(
+        &self,
+        ino: u64,
+        path: &RemotePath,
+        staged: &Staged,
+        state: &State,
+    ) -> Result<Entry> {
+        if state.uses_base() {
+            self.load(ino, staged, state).await?;
+            self.check_base(path, state).await?;
+        }
+        let known = self
+            .with_node(ino, |node| node.entry.as_ref().and_then(|entry| entry.mode))
+            .ok()
+            .flatten();
+        let mode = known.filter(|&mode| mode != self.config.default_file_mode());
+        let source = Source {
+            file: staged.file.clone(),
+            size: state.size,
+        };
+        Ok(self
+            .remote
+            .replace(path, &source, state.mode.or(mode))
+            .await?)
+    }
+
+    /// Fetches all bytes of the base that are part of the file.
+    async fn load(&self, ino: u64, staged: &Staged, state: &State) -> Result<()> {
+        let Some(base) = state.base else {
+            return Ok(());
+        };
+        let mut at = 0;
+        while let Some(missing) = { staged.state().missing(at, state.size) } {
+            let length = (missing.end - missing.start).min(PIECE);
+            let bytes: Vec<Bytes> = self.read_remote(ino, base, missing.start, length).await?;
+            at = missing.start;
+            for bytes in bytes {
+                staged.fill(at, &bytes)?;
+                at += bytes.len() as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the server still has the version that the staged file stands over.
+    async fn check_base(&self, path: &RemotePath, state: &State) -> Result<()> {
+        let now = self.remote.version_of(path).await?;
+        let same = state.base.is_some_and(|base| {
+            let differs = match (base.modified, now.modified) {
+                (Some(base), Some(now)) => {
+                    base.precision == now.precision && base.seconds != now.seconds
+                }
+                _ => false,
+            };
+            base.size == now.size && !differs
+        });
+        if same {
+            Ok(())
+        } else {
+            Err(cache::Error::Stale(path.clone()).into())
+        }
+    }
+
+    /// Sets the bits that a file was made with, or that were set while it was open. A refusal does not undo what was
+    /// sent: the bits are kept here then.
+    async fn send_pending_mode(&self, ino: u64, path: &RemotePath, mode: u32) -> Result<()> {
+        match self.send_mode(ino, path, mode).await {
+            Err(super::Error::Remote(cache::Error::Denied(error))) => {
+                debug!(%path, %error, "permission bits refused");
+                if let Some(item) = self.remote.stat(path).await? {
+                    self.overlay().keep_mode(path, &item.entry, mode);
+                }
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// The cheapest plan that cannot lose anything.
+fn plan(state: &State, occupied: bool) -> Plan {
+    let Some(base) = state.base else {
+        return if occupied { Plan::Replace } else { Plan::Store };
+    };
+    if state.only_grown() && state.size == base.size {
+        return Plan::Nothing;
+    }
+    if state.size == 0 || base.size == 0 {
+        return Plan::Store;
+    }
+    if state.only_grown() {
+        Plan::Append(base.size)
+    } else {
+        Plan::Replace
+    }
+}
+
+/// Bytes fetched at once where a part of the base is needed.
+const PIECE: u64 = 4 << 20;

@@ -1,0 +1,69 @@
+//! Why a filesystem operation cannot be done. Which errno that is, the adapter says.
+
+use std::io;
+
+use crate::cache;
+use crate::ftp;
+
+/// Why a filesystem operation cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such name.
+    #[error("no such file or folder")]
+    NotFound,
+    /// The name is taken.
+    #[error("exists")]
+    Exists,
+    /// A folder is wanted.
+    #[error("not a folder")]
+    NotDir,
+    /// Anything but a folder is wanted.
+    #[error("a folder")]
+    IsDir,
+    /// The folder is not empty.
+    #[error("not empty")]
+    NotEmpty,
+    /// The mount is read-only.
+    #[error("mounted read-only")]
+    ReadOnly,
+    /// Not for this user, or not over FTP at all.
+    #[error("not permitted over FTP")]
+    NotPermitted,
+    /// A name longer than 255 bytes, or a path longer than a command.
+    #[error("the name is too long")]
+    NameTooLong,
+    /// The arguments make no sense.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// A handle that is not open, or not for this.
+    #[error("no such handle")]
+    BadHandle,
+    /// The inode is not known any more.
+    #[error("no such inode")]
+    Stale,
+    /// The staged file could not be read or written.
+    #[error("staged file: {0}")]
+    Local(#[from] io::Error),
+    /// The server's side failed.
+    #[error("{0}")]
+    Remote(cache::Error),
+}
+
+impl From<cache::Error> for Error {
+    fn from(error: cache::Error) -> Self {
+        match error {
+            cache::Error::Absent(_) => Self::NotFound,
+            cache::Error::Exists(_) => Self::Exists,
+            cache::Error::NotDir(_) => Self::NotDir,
+            cache::Error::IsDir(_) => Self::IsDir,
+            cache::Error::NotEmpty(_) => Self::NotEmpty,
+            cache::Error::Wire(error) if error.kind == ftp::ErrorKind::Name => {
+                Self::Invalid("a name that cannot be sent over FTP")
+            }
+            error => Self::Remote(error),
+        }
+    }
+}
+
+/// The result of a filesystem operation.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,347 @@
+//! Open files: reading through the cache and the staged file, writing into the staged file.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracing::warn;
+
+use super::attr::version;
+use super::handles::Handle;
+use super::staging::Staged;
+use super::{Attr, Error, Result, Vfs};
+use crate::cache::{self, Version};
+use crate::ftp::list::Kind;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access {
+    /// For reading.
+    pub read: bool,
+    /// For writing.
+    pub write: bool,
+    /// Every write goes to the end.
+    pub append: bool,
+    /// Its content is dropped first.
+    pub truncate: bool,
+    /// It must not be there yet.
+    pub exclusive: bool,
+}
+
+/// An opened file.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    /// Its handle.
+    pub fh: u64,
+    /// Whether what the kernel has cached of it is still true.
+    pub keep_cache: bool,
+    /// Whether the kernel had better not cache it.
+    pub direct_io: bool,
+}
+
+impl Vfs {
+    /// Opens the file `ino`.
+    pub async fn open(&self, ino: u64, access: Access) -> Result<Opened> {
+        if access.write || access.truncate {
+            self.writable()?;
+        }
+        let kind = self.with_node(ino, |node| node.kind)?;
+        if kind == Kind::Dir {
+            return Err(Error::IsDir);
+        }
+        let staged = self.staged(ino);
+        let mut keep_cache = staged.is_some();
+        let mut direct_io = (access.write && !access.read) || access.append;
+        if staged.is_none() && !self.with_node(ino, |node| node.unlinked)? {
+            let path = self.path(ino)?;
+            // As known for less than the TTL: a version that has changed on the server is noticed here.
+            let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
+            if item.entry.kind == Kind::Dir {
+                return Err(Error::IsDir);
+            }
+            direct_io |= item.entry.size.is_none();
+            let now = version(&item.entry);
+            self.with_node(ino, |node| {
+                keep_cache = node.cached == Some(now);
+                node.cached = Some(now);
+                node.entry = Some(item.entry);
+            })?;
+        }
+        if access.truncate {
+            let staged = self.stage(ino)?;
+            let _order = staged.order.lock().await;
+            staged.truncate(0)?;
+        }
+        self.with_node(ino, |node| {
+            node.handles += 1;
+            node.writers += u32::from(access.write);
+        })?;
+        let fh = self.handles().add(Handle::File {
+            ino,
+            write: access.write,
+            append: access.append,
+        });
+        Ok(Opened {
+            fh,
+            keep_cache,
+            direct_io,
+        })
+    }
+
+    /// Makes the file `name` in `parent` and opens it. Counts as one mention to the kernel.
+    ///
+    /// The name is shown at once; the server has it after the first flush.
+    pub async fn create(
+        &self,
+        parent: u64,
+        name: &[u8],
+        mode: u32,
+        access: Access,
+    ) -> Result<(Attr, Opened)> {
+        self.writable()?;
+        if name.len() > 255 {
+            return Err(Error::NameTooLong);
+        }
+        if let Some(attr) = self.find(parent, name).await? {
+            if access.exclusive {
+                return Err(Error::Exists);
+            }
+            let opened = self.open(attr.ino, access).await?;
+            self.inodes().mention(attr.ino);
+            return Ok((self.getattr(attr.ino).await?, opened));
+        }
+        let staged = Arc::new(self.staging.stage(None)?);
+        if mode & 0o7777 != self.config.default_file_mode() && self.config.file_mode.is_none() {
+            staged.state().mode = Some(mode & 0o7777);
+        }
+        let path = self.path(parent)?.join(name);
+        self.overlay().forget(&path);
+        let ino = {
+            let mut inodes = self.inodes();
+            let ino = inodes.intern(parent, name, Kind::File);
+            inodes.mention(ino);
+            inodes.server_lacks(parent, name);
+            if let Some(node) = inodes.get_mut(ino) {
+                node.staged = Some(staged.clone());
+                node.entry = None;
+                node.handles += 1;
+                node.writers += 1;
+            }
+            ino
+        };
+        self.remote.forget_content(ino);
+        let fh = self.handles().add(Handle::File {
+            ino,
+            write: true,
+            append: access.append,
+        });
+        let direct_io = !access.read || access.append;
+        Ok((
+            self.staged_attr(ino, None, &staged),
+            Opened {
+                fh,
+                keep_cache: false,
+                direct_io,
+            },
+        ))
+    }
+
+    /// The bytes of the file `fh` from `offset` on, `length` of them or fewer at its end.
+    pub async fn read(&self, fh: u64, offset: u64, length: u64) -> Result<Vec<Bytes>> {
+        let Some(Handle::File { ino, .. }) = self.handle(fh) else {
+            return Err(Error::BadHandle);
+        };
+        if let Some(staged) = self.staged(ino) {
+            return self.read_staged(ino, &staged, offset, length).await;
+        }
+        let entry = self
+            .with_node(ino, |node| node.entry.clone())?
+            .ok_or(Error::Stale)?;
+        self.read_remote(ino, version(&entry), offset, length).await
+    }
+
+    /// Writes `bytes` to the file `fh` at `offset`, or at its end where it was opened to append.
+    pub async fn write(&self, fh: u64, offset: u64, bytes: &[u8]) -> Result<()> {
+        let Some(Handle::File {
+            ino,
+            write: true,
+            append,
+        }) = self.handle(fh)
+        else {
+            return Err(Error::BadHandle);
+        };
+        let staged = self.stage(ino)?;
+        let _order = staged.order.lock().await;
+        let offset = if append { staged.state().size } else { offset };
+        // Local and short: a page cache away. Mostly on the kernel session's own thread, which may wait.
+        staged.write(offset, bytes)?;
+        Ok(())
+    }
+
+    /// Sends what was written to the file `fh`: success means that the server has it.
+    pub async fn flush(&self, fh: u64) -> Result<()> {
+        match self.handle(fh) {
+            Some(Handle::File {
+                ino, write: true, ..
+            }) => self.commit(ino).await,
+            Some(_) => Ok(()),
+            None => Err(Error::BadHandle),
+        }
+    }
+
+    /// Closes the file `fh`. What was written after the last flush (through a mapping) is sent; a failure is logged, and
+    /// the bytes are kept.
+    pub async fn release(&self, fh: u64) {
+        let Some(Handle::File { ino, write, .. }) = self.handles().remove(fh) else {
+            return;
+        };
+        if write {
+            let last = self.with_node(ino, |node| {
+                node.writers = node.writers.saturating_sub(1);
+                node.writers == 0
+            });
+            if matches!(last, Ok(true)) {
+                self.unstage(ino).await;
+            }
+        }
+        if let Some(kept) = self.drop_handle(ino) {
+            self.remove_kept(&kept).await;
+        }
+    }
+
+    /// Cuts or extends the file `ino`. Without a writer to flush it, it is sent at once.
+    pub(super) async fn truncate(&self, ino: u64, size: u64, fh: Option<u64>) -> Result<()> {
+        match self.with_node(ino, |node| node.kind)? {
+            Kind::File => {}
+            Kind::Dir => return Err(Error::IsDir),
+            Kind::Symlink | Kind::Other => return Err(Error::Invalid("not a regular file")),
+        }
+        if let Some(fh) = fh
+            && !matches!(
+                self.handles().get(fh),
+                Some(Handle::File { write: true, .. })
+            )
+        {
+            return Err(Error::BadHandle);
+        }
+        if self.staged(ino).is_none() {
+            let path = self.path(ino)?;
+            let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
+            self.with_node(ino, |node| node.entry = Some(item.entry))?;
+        }
+        let staged = self.stage(ino)?;
+        {
+            let _order = staged.order.lock().await;
+            staged.truncate(size)?;
+        }
+        if self.with_node(ino, |node| node.writers)? == 0 {
+            self.commit(ino).await?;
+            self.unstage(ino).await;
+        }
+        Ok(())
+    }
+
+    /// The staged file of `ino`, made over what the server has if there is none.
+    fn stage(&self, ino: u64) -> Result<Arc<Staged>> {
+        if let Some(staged) = self.staged(ino) {
+            return Ok(staged);
+        }
+        let base = self
+            .with_node(ino, |node| node.entry.as_ref().map(version))?
+            .ok_or(Error::Stale)?;
+        let staged = Arc::new(self.staging.stage(Some(base))?);
+        // Another writer may have been faster: its staged file is the one.
+        self.with_node(ino, |node| node.staged.get_or_insert(staged).clone())
+    }
+
+    /// Lets the staged file of `ino` go once the server has it; what cannot be sent is kept.
+    async fn unstage(&self, ino: u64) {
+        if let Err(error) = self.commit(ino).await {
+            self.rescue(ino, &error);
+        }
+        let mut inodes = self.inodes();
+        if let Some(node) = inodes.get_mut(ino)
+            && node.writers == 0
+            && (!node.unlinked || node.handles == 0)
+            && node
+                .staged
+                .as_ref()
+                .is_some_and(|staged| node.unlinked || !staged.state().pending())
+        {
+            node.staged = None;
+            inodes.release(ino);
+        }
+    }
+
+    pub(super) async fn read_staged(
+        &self,
+        ino: u64,
+        staged: &Staged,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<Bytes>> {
+        let (size, base) = {
+            let state = staged.state();
+            (state.size, state.base)
+        };
+        let end = (offset + length).min(size);
+        let mut found = Vec::new();
+        let mut at = offset;
+        while at < end {
+            let missing = staged.state().missing(at, end);
+            let stop = missing.as_ref().map_or(end, |missing| missing.start);
+            if at < stop {
+                let mut bytes = vec![0; (stop - at) as usize];
+                std::os::unix::fs::FileExt::read_exact_at(&*staged.file, &mut bytes, at)?;
+                found.push(bytes.into());
+                at = stop;
+            }
+            if let (Some(missing), Some(base)) = (missing, base) {
+                let bytes = self.read_remote(ino, base, at, missing.end - at).await?;
+                at += bytes.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+                found.extend(bytes);
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn read_remote(
+        &self,
+        ino: u64,
+        version: Version,
+        offset: u64,
+        length: u64,
+    ) -> Result<Vec<Bytes>> {
+        let path = self.path(ino)?;
+        let content = self.remote.content(ino, version);
+        match content.read(&path, offset, length).await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => {
+                // Renamed meanwhile: a stream that had to begin again asked for the old name.
+                let now = self.path(ino)?;
+                if now != path {
+                    return Ok(content.read(&now, offset, length).await?);
+                }
+                if let cache::Error::Stale(path) = &error {
+                    warn!(%path, "the file on the server is not the one that was opened");
+                    self.remote.forget_content(ino);
+                    self.remote.expire(path);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The same content has another time now: what is cached of it stays.
+    pub(super) fn carry_version(&self, ino: u64) {
+        let now = self.with_node(ino, |node| {
+            let now = node.entry.as_ref().map(version);
+            if node.cached.is_some() {
+                node.cached = now;
+            }
+            now
+        });
+        if let Ok(Some(now)) = now {
+            self.remote.carry_content(ino, now);
+        }
+    }
+}

@@ -1,0 +1,554 @@
+//! Names: looking up, listing, making, removing and renaming.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing::warn;
+
+use super::handles::Handle;
+use super::inodes::ROOT;
+use super::{Attr, Error, Result, Vfs, unix_seconds};
+use crate::cache::{self, Item};
+use crate::ftp::RemotePath;
+use crate::ftp::list::{Entry, Kind, Modified, Precision};
+
+/// One name in a folder as the kernel is told it.
+#[derive(Clone, Debug)]
+pub struct DirEntry {
+    /// The name.
+    pub name: Vec<u8>,
+    /// Its inode number.
+    pub ino: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// The offset that goes on behind it.
+    pub next: u64,
+}
+
+/// What a rename does about something that has the new name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    /// It is replaced.
+    Yes,
+    /// The rename fails.
+    No,
+}
+
+/// The names of a folder as they were when it was opened.
+#[derive(Debug)]
+pub struct DirSnapshot {
+    parent: u64,
+    path: RemotePath,
+    names: Vec<(Vec<u8>, Kind)>,
+}
+
+impl Vfs {
+    /// What `name` in `parent` is; `None` if it is not there. Counts as one mention to the kernel.
+    pub async fn lookup(&self, parent: u64, name: &[u8]) -> Result<Option<Attr>> {
+        check_name(name)?;
+        let found = self.find(parent, name).await?;
+        if let Some(attr) = &found {
+            self.inodes().mention(attr.ino);
+        }
+        Ok(found)
+    }
+
+    /// The attributes of `ino`.
+    pub async fn getattr(&self, ino: u64) -> Result<Attr> {
+        let (path, staged, gone, last) = {
+            let inodes = self.inodes();
+            let node = inodes.get(ino).ok_or(Error::Stale)?;
+            (
+                inodes.path(ino),
+                node.staged.clone(),
+                node.unlinked,
+                node.entry.clone(),
+            )
+        };
+        if gone {
+            let attr = match (&staged, &last) {
+                (Some(staged), last) => self.staged_attr(ino, last.as_ref(), staged),
+                (None, Some(entry)) => self.config.attr(ino, entry, true),
+                (None, None) => return Err(Error::Stale),
+            };
+            return Ok(Attr { nlink: 0, ..attr });
+        }
+        if let Some(staged) = staged {
+            return Ok(self.staged_attr(ino, last.as_ref(), &staged));
+        }
+        let path = path.ok_or(Error::Stale)?;
+        if ino == ROOT {
+            let mut entry = self.root_entry();
+            self.overlay().apply(&path, &mut entry);
+            return Ok(self.config.attr(ROOT, &entry, true));
+        }
+        let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
+        Ok(self.learn(ino, &path, &item))
+    }
+
+    /// Opens the folder `ino`.
+    pub async fn open_dir(&self, ino: u64) -> Result<u64> {
+        let snapshot = self.snapshot(ino).await?;
+        self.with_node(ino, |node| node.handles += 1)?;
+        Ok(self.handles().add(Handle::Dir { ino, snapshot }))
+    }
+
+    /// Closes the folder `fh`.
+    pub fn close_dir(&self, fh: u64) {
+        if let Some(Handle::Dir { ino, .. }) = self.handles().remove(fh) {
+            self.drop_handle(ino);
+        }
+    }
+
+    /// Gives the names of the folder `fh` from `offset` on to `add`, until it says that it has enough.
+    ///
+    /// At offset 0 a folder that was read before is listed again, as after `rewinddir`.
+    pub async fn read_dir(
+        &self,
+        fh: u64,
+        offset: u64,
+        mut add: impl FnMut(DirEntry) -> Enough,
+    ) -> Result<()> {
+        let Some(Handle::Dir { ino, snapshot }) = self.handle(fh) else {
+            return Err(Error::BadHandle);
+        };
+        let snapshot = if offset == 0 {
+            let fresh = self.snapshot(ino).await?;
+            self.handles().set(
+                fh,
+                Handle::Dir {
+                    ino,
+                    snapshot: fresh.clone(),
+                },
+            );
+            fresh
+        } else {
+            snapshot
+        };
+        let dots = [(b".".to_vec(), ino), (b"..".to_vec(), snapshot.parent)];
+        for at in offset.. {
+            let entry = match at {
+                0 | 1 => {
+                    let (name, ino) = dots[at as usize].clone();
+                    DirEntry {
+                        name,
+                        ino,
+                        kind: Kind::Dir,
+                        next: at + 1,
+                    }
+                }
+                _ => {
+                    let Some((name, kind)) = snapshot.names.get(at as usize - 2) else {
+                        break;
+                    };
+                    let number = self.inodes().number(ino, name);
+                    DirEntry {
+                        name: name.clone(),
+                        ino: number,
+                        kind: *kind,
+                        next: at + 1,
+                    }
+                }
+            };
+            if add(entry) == Enough::Yes {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The attributes of `entry` of the folder `fh` as far as they are known without waiting; `None` if it is gone.
+    ///
+    /// Does not count as a mention to the kernel; [`Vfs::mention`] does.
+    pub fn attr_in_dir(&self, fh: u64, entry: &DirEntry) -> Option<Attr> {
+        let (dir, path) = match self.handles().get(fh) {
+            Some(Handle::Dir { ino, snapshot }) => (*ino, snapshot.path.join(&entry.name)),
+            _ => return None,
+        };
+        if entry.name == b"." || entry.name == b".." {
+            let entry_of = Entry {
+                name: Vec::new(),
+                ..self.root_entry()
+            };
+            return Some(self.config.attr(entry.ino, &entry_of, false));
+        }
+        let ino = self.inodes().intern(dir, &entry.name, entry.kind);
+        let (staged, last) = self
+            .with_node(ino, |node| (node.staged.clone(), node.entry.clone()))
+            .ok()?;
+        if let Some(staged) = staged {
+            return Some(self.staged_attr(ino, last.as_ref(), &staged));
+        }
+        match self.remote.peek(&path) {
+            Some(Some(item)) if item.entry.kind == entry.kind => {
+                Some(self.learn(ino, &path, &item))
+            }
+            // The listing aged away while it was read: known by its kind, asked again when it is used.
+            _ => {
+                let entry = Entry {
+                    kind: entry.kind,
+                    name: entry.name.clone(),
+                    ..self.root_entry()
+                };
+                Some(self.config.attr(ino, &entry, false))
+            }
+        }
+    }
+
+    /// Counts one more mention of `ino` to the kernel.
+    pub fn mention(&self, ino: u64) {
+        self.inodes().mention(ino);
+    }
+
+    /// Takes `count` mentions of `ino` back.
+    pub fn forget(&self, ino: u64, count: u64) {
+        self.inodes().forget(ino, count);
+    }
+
+    /// Where the link `ino` points.
+    pub async fn read_link(&self, ino: u64) -> Result<Vec<u8>> {
+        let path = self.path(ino)?;
+        Ok(self.remote.read_link(&path).await?)
+    }
+
+    /// Makes the folder `name` in `parent`. Counts as one mention to the kernel.
+    pub async fn make_dir(&self, parent: u64, name: &[u8], mode: u32) -> Result<Attr> {
+        self.writable()?;
+        check_name(name)?;
+        if self.find(parent, name).await?.is_some() {
+            return Err(Error::Exists);
+        }
+        let path = self.path(parent)?.join(name);
+        self.remote.make_dir(&path).await?;
+        self.overlay().forget(&path);
+        let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
+        let ino = self.inodes().intern(parent, name, Kind::Dir);
+        self.inodes().mention(ino);
+        let attr = self.learn(ino, &path, &item);
+        if mode & 0o7777 != self.config.default_dir_mode() && self.config.dir_mode.is_none() {
+            self.change_mode(ino, mode).await?;
+        }
+        self.touch_dir(parent);
+        Ok(Attr {
+            perm: self.config.perm(Kind::Dir, Some(mode)),
+            ..attr
+        })
+    }
+
+    /// Removes the empty folder `name` in `parent`.
+    pub async fn remove_dir(&self, parent: u64, name: &[u8]) -> Result<()> {
+        self.writable()?;
+        let attr = self.find(parent, name).await?.ok_or(Error::NotFound)?;
+        if attr.kind != Kind::Dir {
+            return Err(Error::NotDir);
+        }
+        if !self.inodes().created_in(attr.ino).is_empty() {
+            return Err(Error::NotEmpty);
+        }
+        let path = self.path(parent)?.join(name);
+        self.remote.remove_dir(&path).await?;
+        self.overlay().forget(&path);
+        self.remember(attr.ino, attr);
+        self.inodes().unlink(parent, name);
+        self.touch_dir(parent);
+        Ok(())
+    }
+
+    /// Removes the file or link `name` in `parent`. An open file stays readable and writable until it is closed.
+    pub async fn remove_file(&self, parent: u64, name: &[u8]) -> Result<()> {
+        self.writable()?;
+        let attr = self.find(parent, name).await?.ok_or(Error::NotFound)?;
+        if attr.kind == Kind::Dir {
+            return Err(Error::IsDir);
+        }
+        let path = self.path(parent)?.join(name);
+        match self.set_aside(attr.ino, &path).await? {
+            Aside::Kept | Aside::NotOnServer => {}
+            Aside::NotNeeded => match self.remote.remove_file(&path).await {
+                // Somebody else was faster: it is gone, as was asked.
+                Ok(()) | Err(cache::Error::Absent(_)) => {}
+                Err(error) => return Err(error.into()),
+            },
+        }
+        self.overlay().forget(&path);
+        self.remember(attr.ino, attr);
+        self.remote.forget_content(attr.ino);
+        self.inodes().unlink(parent, name);
+        self.touch_dir(parent);
+        Ok(())
+    }
+
+    /// Makes `name` in `parent` a symbolic link to `target`. Counts as one mention to the kernel.
+    pub async fn make_link(&self, parent: u64, name: &[u8], target: &[u8]) -> Result<Attr> {
+        self.writable()?;
+        check_name(name)?;
+        if self.find(parent, name).await?.is_some() {
+            return Err(Error::Exists);
+        }
+        let path = self.path(parent)?.join(name);
+        match self.remote.make_link(target, &path).await {
+            Ok(()) => {}
+            Err(cache::Error::Unsupported(_)) => return Err(Error::NotPermitted),
+            Err(error) => return Err(error.into()),
+        }
+        let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
+        let ino = self.inodes().intern(parent, name, Kind::Symlink);
+        self.inodes().mention(ino);
+        self.touch_dir(parent);
+        Ok(self.learn(ino, &path, &item))
+    }
+
+    /// Renames `name` in `parent` to `new_name` in `new_parent`.
+    ///
+    /// What is open stays usable on both sides. What is staged under the old name is sent first.
+    pub async fn rename(
+        &self,
+        parent: u64,
+        name: &[u8],
+        new_parent: u64,
+        new_name: &[u8],
+        replace: Replace,
+    ) -> Result<()> {
+        self.writable()?;
+        check_name(new_name)?;
+        let source = self.find(parent, name).await?.ok_or(Error::NotFound)?;
+        let target = self.find(new_parent, new_name).await?;
+        if let Some(target) = &target {
+            if replace == Replace::No {
+                return Err(Error::Exists);
+            }
+            match (source.kind == Kind::Dir, target.kind == Kind::Dir) {
+                (true, false) => return Err(Error::NotDir),
+                (false, true) => return Err(Error::IsDir),
+                _ => {}
+            }
+            if target.ino == source.ino {
+                return Ok(());
+            }
+        }
+        let from = self.path(parent)?.join(name);
+        let to = self.path(new_parent)?.join(new_name);
+        if source.kind == Kind::Dir && to.is_within(&from) {
+            return Err(Error::Invalid("a folder cannot be moved into itself"));
+        }
+        self.commit(source.ino).await?;
+        self.commit_below(source.ino, &from).await?;
+        let item = self.remote.stat(&from).await?.ok_or(Error::NotFound)?;
+        if let Some(target) = target {
+            self.make_way(target, &to).await?;
+        }
+        self.remote.rename(&from, &to, &item.entry).await?;
+        self.overlay().rename(&from, &to);
+        if let Some(target) = target {
+            self.remember(target.ino, target);
+            self.remote.forget_content(target.ino);
+        }
+        self.inodes().rename(parent, name, new_parent, new_name);
+        self.touch_dir(parent);
+        self.touch_dir(new_parent);
+        Ok(())
+    }
+
+    /// Frees the name that a rename takes: an empty folder is removed, an open file is set aside.
+    async fn make_way(&self, target: Attr, to: &RemotePath) -> Result<()> {
+        if target.kind == Kind::Dir {
+            if !self.inodes().created_in(target.ino).is_empty() {
+                return Err(Error::NotEmpty);
+            }
+            // Some servers merge, some refuse: the folder is removed first, which fails unless it is empty.
+            self.remote.remove_dir(to).await?;
+            return Ok(());
+        }
+        self.set_aside(target.ino, to).await?;
+        Ok(())
+    }
+
+    /// What `name` in `parent` is, without counting it.
+    pub(super) async fn find(&self, parent: u64, name: &[u8]) -> Result<Option<Attr>> {
+        let (dir, known) = {
+            let inodes = self.inodes();
+            let dir = inodes.path(parent).ok_or(Error::NotFound)?;
+            let known = inodes.find(parent, name).and_then(|ino| {
+                let node = inodes.get(ino)?;
+                Some((ino, node.staged.clone()?, node.entry.clone()))
+            });
+            (dir, known)
+        };
+        if let Some((ino, staged, last)) = known {
+            return Ok(Some(self.staged_attr(ino, last.as_ref(), &staged)));
+        }
+        let path = dir.join(name);
+        if !path.is_sayable() {
+            return Err(Error::Invalid("a name that cannot be sent over FTP"));
+        }
+        let Some(item) = self.remote.stat(&path).await? else {
+            return Ok(None);
+        };
+        let ino = self.inodes().intern(parent, name, item.entry.kind);
+        Ok(Some(self.learn(ino, &path, &item)))
+    }
+
+    /// Remembers what the server says of `ino`, and shows it as attributes.
+    fn learn(&self, ino: u64, path: &RemotePath, item: &Item) -> Attr {
+        if let Some(node) = self.inodes().get_mut(ino) {
+            node.entry = Some(item.entry.clone());
+        }
+        self.attr_of(ino, path, item)
+    }
+
+    /// Keeps the last attributes of something that loses its name, for those who have it open.
+    fn remember(&self, ino: u64, attr: Attr) {
+        if let Some(node) = self.inodes().get_mut(ino)
+            && node.handles > 0
+        {
+            node.entry = Some(Entry {
+                name: Vec::new(),
+                kind: attr.kind,
+                size: Some(attr.size),
+                modified: Some(Modified {
+                    seconds: unix_seconds(attr.mtime),
+                    precision: Precision::Second,
+                }),
+                mode: Some(u32::from(attr.perm)),
+                target: None,
+            });
+        }
+    }
+
+    /// Before a file loses its name: what is open and not all here is moved to a name of our own.
+    async fn set_aside(&self, ino: u64, path: &RemotePath) -> Result<Aside> {
+        let (staged, open) = self
+            .with_node(ino, |node| (node.staged.clone(), node.handles > 0))
+            .unwrap_or((None, false));
+        if let Some(staged) = &staged {
+            let state = staged.state().clone();
+            if state.base.is_none() {
+                return Ok(Aside::NotOnServer);
+            }
+            if !state.uses_base() {
+                return Ok(Aside::NotNeeded);
+            }
+        }
+        let size = self.with_node(ino, |node| node.entry.as_ref().and_then(|entry| entry.size));
+        let empty = matches!(size, Ok(Some(0)));
+        if !open || (staged.is_none() && empty) {
+            return Ok(Aside::NotNeeded);
+        }
+        let item = self.remote.stat(path).await?.ok_or(Error::NotFound)?;
+        let aside = self.remote.hide_away(path, &item.entry).await?;
+        self.with_node(ino, |node| node.kept_at = Some(aside))?;
+        Ok(Aside::Kept)
+    }
+
+    /// Closes one handle of `ino`; the last one removes what was kept for a file without a name.
+    pub(super) fn drop_handle(&self, ino: u64) -> Option<RemotePath> {
+        let mut inodes = self.inodes();
+        let node = inodes.get_mut(ino)?;
+        node.handles = node.handles.saturating_sub(1);
+        let kept = if node.handles == 0 {
+            node.kept_at.take()
+        } else {
+            None
+        };
+        inodes.release(ino);
+        kept
+    }
+
+    /// Removes what was kept of a file that lost its name.
+    pub(super) async fn remove_kept(&self, kept: &RemotePath) {
+        if let Err(error) = self.remote.remove_file(kept).await {
+            warn!(path = %kept, %error, "a removed file that was open is left on the server");
+        }
+        self.remote.show(kept);
+    }
+
+    /// Sends what is staged below the folder `ino`, before its name changes.
+    async fn commit_below(&self, ino: u64, dir: &RemotePath) -> Result<()> {
+        let below: Vec<u64> = {
+            let inodes = self.inodes();
+            let staged = inodes.staged().into_iter();
+            staged
+                .filter(|&at| at != ino && inodes.path(at).is_some_and(|path| path.is_within(dir)))
+                .collect()
+        };
+        for ino in below {
+            self.commit(ino).await?;
+        }
+        Ok(())
+    }
+
+    /// The folder's time of modification after a change in it.
+    pub(super) fn touch_dir(&self, ino: u64) {
+        if let Ok(path) = self.path(ino) {
+            self.overlay().forget_times(&path);
+            self.remote.touched(&path, unix_seconds(SystemTime::now()));
+        }
+    }
+
+    async fn snapshot(&self, ino: u64) -> Result<Arc<DirSnapshot>> {
+        let path = self.path(ino)?;
+        let folder = self.remote.list(&path).await?;
+        let mut names: Vec<(Vec<u8>, Kind)> = folder
+            .entries
+            .iter()
+            .map(|(name, item)| (name.clone(), item.entry.kind))
+            .collect();
+        let inodes = self.inodes();
+        for name in inodes.created_in(ino) {
+            if !folder.entries.contains_key(&name) {
+                names.push((name, Kind::File));
+            }
+        }
+        Ok(Arc::new(DirSnapshot {
+            parent: inodes.parent(ino),
+            path,
+            names,
+        }))
+    }
+
+    /// What stands for the root, which is in no listing.
+    pub(super) fn root_entry(&self) -> Entry {
+        let modified = Modified {
+            seconds: unix_seconds(self.mounted),
+            precision: Precision::Second,
+        };
+        let name = Vec::new();
+        Entry {
+            name,
+            kind: Kind::Dir,
+            size: None,
+            modified: Some(modified),
+            mode: None,
+            target: None,
+        }
+    }
+}
+
+/// Whether a reader of a folder has enough for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enough {
+    /// Its buffer is full; the entry was not taken.
+    Yes,
+    /// It takes more.
+    No,
+}
+
+/// What became of a file before it loses its name.
+enum Aside {
+    /// It has another name on the server, hidden.
+    Kept,
+    /// The server never had it.
+    NotOnServer,
+    /// Nobody needs it there any more.
+    NotNeeded,
+}
+
+/// Refuses names that no filesystem takes or that FTP cannot carry.
+fn check_name(name: &[u8]) -> Result<()> {
+    const NAME_MAX: usize = 255;
+    if name.len() > NAME_MAX {
+        Err(Error::NameTooLong)
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! Changing attributes.
+
+use std::time::SystemTime;
+
+use super::{Attr, Error, Result, Vfs, unix_seconds};
+use crate::cache;
+use crate::ftp::RemotePath;
+use crate::ftp::list::Kind;
+
+/// Which attributes are to change.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Owner: only the one that is shown already.
+    pub uid: Option<u32>,
+    /// Group: only the one that is shown already.
+    pub gid: Option<u32>,
+    /// Size in bytes.
+    pub size: Option<u64>,
+    /// Time of modification.
+    pub mtime: Option<SystemTime>,
+    /// Handle that the size is changed through.
+    pub fh: Option<u64>,
+}
+
+impl Vfs {
+    /// Changes the attributes of `ino`; they are as returned when this is done.
+    pub async fn setattr(&self, ino: u64, change: Change) -> Result<Attr> {
+        if self.config.read_only && (change.mode.or(change.uid).or(change.gid)).is_some()
+            || change.size.is_some()
+            || change.mtime.is_some()
+        {
+            self.writable()?;
+        }
+        let other = |wanted: Option<u32>, shown: u32| wanted.is_some_and(|wanted| wanted != shown);
+        if other(change.uid, self.config.uid) || other(change.gid, self.config.gid) {
+            return Err(Error::NotPermitted);
+        }
+        if let Some(size) = change.size {
+            self.truncate(ino, size, change.fh).await?;
+        }
+        if let Some(mode) = change.mode {
+            self.change_mode(ino, mode).await?;
+        }
+        if let Some(mtime) = change.mtime {
+            self.change_mtime(ino, unix_seconds(mtime)).await?;
+        }
+        self.getattr(ino).await
+    }
+
+    /// Sets permission bits: after the next commit where something is staged, else now.
+    pub(super) async fn change_mode(&self, ino: u64, mode: u32) -> Result<()> {
+        let mode = mode & 0o7777;
+        if let Some(staged) = self.staged(ino) {
+            let mut state = staged.state();
+            if state.pending() {
+                state.mode = Some(mode);
+                return Ok(());
+            }
+        }
+        let Ok(path) = self.live_path(ino) else {
+            return Ok(());
+        };
+        self.send_mode(ino, &path, mode).await
+    }
+
+    /// Sets the time of modification: after the next commit where something is staged, else now.
+    pub(super) async fn change_mtime(&self, ino: u64, seconds: i64) -> Result<()> {
+        if let Some(staged) = self.staged(ino) {
+            let mut state = staged.state();
+            if state.pending() {
+                state.mtime = Some(seconds);
+                return Ok(());
+            }
+        }
+        let Ok(path) = self.live_path(ino) else {
+            return Ok(());
+        };
+        self.send_mtime(ino, &path, seconds).await
+    }
+
+    pub(super) async fn send_mode(&self, ino: u64, path: &RemotePath, mode: u32) -> Result<()> {
+        match self.remote.set_mode(path, mode).await {
+            Ok(()) => {}
+            Err(cache::Error::Unsupported(_)) => {
+                if let Some(item) = self.remote.stat(path).await? {
+                    self.overlay().keep_mode(path, &item.entry, mode);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // Read again, so that what is shown from now on has it.
+        self.refresh(ino, path).await
+    }
+
+    pub(super) async fn send_mtime(&self, ino: u64, path: &RemotePath, seconds: i64) -> Result<()> {
+        let is_dir = matches!(self.with_node(ino, |node| node.kind), Ok(Kind::Dir));
+        match self.remote.set_mtime(path, seconds).await {
+            Ok(()) => {}
+            // Some servers set the times of files only: a folder's is kept here like any that cannot be set.
+            Err(cache::Error::Denied(_)) if is_dir => self.keep_mtime(ino, path, seconds).await?,
+            Err(cache::Error::Unsupported(_)) => self.keep_mtime(ino, path, seconds).await?,
+            Err(error) => return Err(error.into()),
+        }
+        // The kernel's pages are those of the same content, whose version has another time now.
+        self.refresh(ino, path).await?;
+        self.carry_version(ino);
+        Ok(())
+    }
+
+    async fn keep_mtime(&self, ino: u64, path: &RemotePath, seconds: i64) -> Result<()> {
+        if ino == super::ROOT {
+            let entry = self.root_entry();
+            self.overlay().keep_mtime(path, &entry, seconds);
+            return Ok(());
+        }
+        // What is kept ends when the server says something else: so its own word of now is needed, not ours.
+        if let Some(item) = self.remote.stat_now(path).await? {
+            self.overlay().keep_mtime(path, &item.entry, seconds);
+        }
+        Ok(())
+    }
+
+    async fn refresh(&self, ino: u64, path: &RemotePath) -> Result<()> {
+        if ino != super::ROOT
+            && let Some(item) = self.remote.stat(path).await?
+        {
+            self.with_node(ino, |node| node.entry = Some(item.entry))
+                .ok();
+        }
+        Ok(())
+    }
+
+    /// The path of something that has a name; attributes of what has none change for nobody.
+    fn live_path(&self, ino: u64) -> Result<RemotePath> {
+        let inodes = self.inodes();
+        let node = inodes.get(ino).ok_or(Error::Stale)?;
+        if node.unlinked {
+            Err(Error::Stale)
+        } else {
+            inodes.path(ino).ok_or(Error::Stale)
+        }
+    }
+}
