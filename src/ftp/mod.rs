@@ -23,3 +23,4 @@ pub use path::{RemotePath, printable};
 pub use profile::{Profile, SetMtime};
 pub use session::{Server, Session};
 pub use transfer::Listing;
+pub mod url;

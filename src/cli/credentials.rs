@@ -1,0 +1,394 @@
+//! Who logs in, and the password: from the address, the options, a credentials file, the
+//! environment, netrc, or the terminal.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use netrc::{Authenticator, Netrc};
+use zeroize::Zeroizing;
+
+use super::options::Raw;
+use crate::ftp::config::Secret;
+use crate::ftp::url::Location;
+
+/// Who logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// `anonymous` where nobody was named.
+    pub user: String,
+    /// What `PASS` sends.
+    pub password: Secret,
+    /// What `ACCT` sends.
+    pub account: Option<Secret>,
+}
+
+/// What the process was given besides its arguments.
+pub struct Surroundings {
+    /// `$HOME`, where it is an absolute path.
+    pub home: Option<PathBuf>,
+    /// `$XDG_CACHE_HOME`, where it is an absolute path.
+    pub cache_home: Option<PathBuf>,
+    /// `$FTPFS_PASSWORD`.
+    pub password: Option<Secret>,
+    /// Asks at the terminal with the given words; `None` = there is no terminal.
+    pub ask: Option<fn(&str) -> io::Result<String>>,
+}
+
+/// Finds user, password and account. The first place that has the password counts: address,
+/// options, credentials file, environment, netrc, terminal.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub fn resolve(
+    location: &Location,
+    raw: &Raw,
+    surroundings: &Surroundings,
+) -> Result<Login, String> {
+    let file = match &raw.credentials {
+        Some(path) => read_credentials(path)?,
+        None => Credentials::default(),
+    };
+    let mut user = one_user([&location.user, &raw.user, &file.user])?;
+    let mut password = [
+        &location.password,
+        &raw.password,
+        &file.password,
+        &surroundings.password,
+    ]
+    .into_iter()
+    .find_map(Clone::clone);
+    let mut account = raw.account.clone().or(file.account);
+
+    if (user.is_none() || password.is_none())
+        && let Some(entry) = netrc_entry(&location.host, raw, surroundings)?
+    {
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        let login = given(entry.login);
+        if user.is_none() {
+            user.clone_from(&login);
+        }
+        if login.is_none() || login == user {
+            password = password.or(given(entry.password).map(Secret::new));
+            account = account.or(given(entry.account).map(Secret::new));
+        }
+    }
+
+    let user = user.unwrap_or_else(|| ANONYMOUS.to_owned());
+    let password = match password {
+        Some(password) => password,
+        // RFC 1635: any text will do; by custom one with an `@`.
+        None if is_anonymous(&user) => Secret::new("ftpfs@"),
+        None => ask(&user, &location.host, surroundings)?,
+    };
+    for (what, text) in [
+        ("user name", Some(user.as_str())),
+        ("password", Some(password.reveal())),
+    ]
+    .into_iter()
+    .chain([("account", account.as_ref().map(Secret::reveal))])
+    {
+        if text.is_some_and(|text| text.contains(['\0', '\r', '\n'])) {
+            return Err(format!(
+                "the {what} holds NUL, CR or LF, which FTP cannot send"
+            ));
+        }
+    }
+    Ok(Login {
+        user,
+        password,
+        account,
+    })
+}
+
+/// RFC 1635.
+const ANONYMOUS: &str = "anonymous";
+
+fn is_anonymous(user: &str) -> bool {
+    user.eq_ignore_ascii_case(ANONYMOUS) || user.eq_ignore_ascii_case("ftp")
+}
+
+fn one_user(places: [&Option<String>; 3]) -> Result<Option<String>, String> {
+    let mut named = places.into_iter().flatten();
+    let first = named.next();
+    match named.find(|other| Some(*other) != first) {
+        Some(other) => Err(format!(
+            "two users are named, {:?} and {other:?}; leave one out",
+            first.map_or("", String::as_str)
+        )),
+        None => Ok(first.cloned()),
+    }
+}
+
+fn ask(user: &str, host: &str, surroundings: &Surroundings) -> Result<Secret, String> {
+    let Some(ask) = surroundings.ask else {
+        return Err(format!(
+            "no password for {user:?} at {host}, and no terminal to ask at: give it in a file \
+             (-o credentials=FILE), in ~/.netrc, or in $FTPFS_PASSWORD"
+        ));
+    };
+    ask(&format!("Password for {} at {host}: ", user.escape_debug()))
+        .map(Secret::new)
+        .map_err(|e| format!("cannot ask for the password: {e}"))
+}
+
+/// A credentials file's lines.
+#[derive(Debug, Default)]
+struct Credentials {
+    user: Option<String>,
+    password: Option<Secret>,
+    account: Option<Secret>,
+}
+
+/// More than this is some other file.
+const LARGEST_FILE: u64 = 64 * 1024;
+
+fn read_credentials(path: &Path) -> Result<Credentials, String> {
+    let shown = path.display();
+    let cannot = |e: io::Error| format!("cannot read the credentials file {shown}: {e}");
+    let file = File::open(path).map_err(cannot)?;
+    let mode = file.metadata().map_err(cannot)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(format!(
+            "the credentials file {shown} is open to others (mode {:04o}); `chmod 600 {shown}` first",
+            mode & 0o7777
+        ));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(LARGEST_FILE)
+        .read_to_string(&mut text)
+        .map_err(cannot)?;
+    parse_credentials(&text).map_err(|e| format!("the credentials file {shown}, {e}"))
+}
+
+fn parse_credentials(text: &str) -> Result<Credentials, String> {
+    let mut credentials = Credentials::default();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
+        }
+        // A line that is not understood may be a bare password: it is not shown.
+        let wrong = || {
+            format!(
+                "line {}: expected username=, password= or account=",
+                index + 1
+            )
+        };
+        let (name, value) = line.split_once('=').ok_or_else(wrong)?;
+        match name.trim_end() {
+            "username" | "user" => credentials.user = Some(value.trim().to_owned()),
+            // Blanks may belong to a password.
+            "password" | "pass" => credentials.password = Some(Secret::new(value)),
+            "account" => credentials.account = Some(Secret::new(value)),
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(credentials)
+}
+
+/// The entry for `host`; `default` entries are for interactive programs, and not used.
+fn netrc_entry(
+    host: &str,
+    raw: &Raw,
+    surroundings: &Surroundings,
+) -> Result<Option<Authenticator>, String> {
+    let path = match (&raw.netrc, &surroundings.home) {
+        (Some(path), _) => path.clone(),
+        (None, Some(home)) => home.join(".netrc"),
+        (None, None) => return Ok(None),
+    };
+    let text = match std::fs::read(&path) {
+        Ok(bytes) => Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(e) if raw.netrc.is_none() && e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(format!("cannot read {}: {e}", path.display())),
+    };
+    let netrc: Netrc = text.parse().map_err(|e| {
+        // The parser's words quote the file, which may be a password with a blank in it.
+        let words = format!("{e}");
+        let line = words
+            .rsplit_once("(line ")
+            .and_then(|(_, line)| line.strip_suffix(')'));
+        let line = line.unwrap_or("unknown");
+        format!("{} is not a netrc file (near line {line})", path.display())
+    })?;
+    let same_host = |(name, _): &(String, Authenticator)| name.eq_ignore_ascii_case(host);
+    Ok(netrc
+        .hosts
+        .into_iter()
+        .find(same_host)
+        .map(|(_, entry)| entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+
+    use super::*;
+
+    fn bare() -> Surroundings {
+        Surroundings {
+            home: None,
+            cache_home: None,
+            password: None,
+            ask: None,
+        }
+    }
+
+    fn login(url: &str, raw: &Raw, surroundings: &Surroundings) -> Result<Login, String> {
+        let location = Location::parse(OsStr::new(url)).expect("a valid address");
+        resolve(&location, raw, surroundings)
+    }
+
+    fn file(folder: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = folder.join(name);
+        fs::write(&path, text).expect("a writable folder");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("our own file");
+        path
+    }
+
+    fn pair(login: Result<Login, String>) -> (String, String) {
+        let login = login.expect("a login");
+        (login.user, login.password.reveal().to_owned())
+    }
+
+    fn named(user: &str, password: &str) -> (String, String) {
+        (user.to_owned(), password.to_owned())
+    }
+
+    #[test]
+    fn nobody_named_is_anonymous() {
+        let raw = Raw::default();
+        assert_eq!(
+            pair(login("ftp://h/", &raw, &bare())),
+            named("anonymous", "ftpfs@")
+        );
+        assert_eq!(
+            pair(login("ftp://ftp@h/", &raw, &bare())),
+            named("ftp", "ftpfs@")
+        );
+    }
+
+    #[test]
+    fn the_first_place_with_a_password_counts() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        file(
+            folder.path(),
+            ".netrc",
+            "machine h login bob password netrc account acc\n",
+            0o600,
+        );
+        let credentials = "# ours\n username=bob\r\npassword= file \naccount=a1\n";
+        let credentials = file(folder.path(), "c", credentials, 0o600);
+        let mut surroundings = bare();
+        let mut raw = Raw::default();
+        surroundings.ask = Some(|_| Ok("asked".to_owned()));
+        assert_eq!(
+            pair(login("ftp://bob@h/", &raw, &surroundings)),
+            named("bob", "asked")
+        );
+        surroundings.home = Some(folder.path().to_owned());
+        assert_eq!(
+            pair(login("ftp://bob@H/", &raw, &surroundings)),
+            named("bob", "netrc")
+        );
+        assert_eq!(
+            pair(login("ftp://h/", &raw, &surroundings)),
+            named("bob", "netrc")
+        );
+        assert_eq!(
+            pair(login("ftp://eve@h/", &raw, &surroundings)),
+            named("eve", "asked")
+        );
+        assert_eq!(
+            pair(login("ftp://other/", &raw, &surroundings)),
+            named("anonymous", "ftpfs@")
+        );
+        surroundings.password = Some(Secret::new("environment"));
+        assert_eq!(
+            pair(login("ftp://h/", &raw, &surroundings)),
+            named("bob", "environment")
+        );
+        raw.credentials = Some(credentials);
+        assert_eq!(
+            pair(login("ftp://h/", &raw, &surroundings)),
+            named("bob", " file ")
+        );
+        let account = login("ftp://h/", &raw, &surroundings)
+            .expect("a login")
+            .account;
+        assert_eq!(account.as_ref().map(Secret::reveal), Some("a1"));
+        raw.password = Some(Secret::new("option"));
+        assert_eq!(
+            pair(login("ftp://h/", &raw, &surroundings)),
+            named("bob", "option")
+        );
+        assert_eq!(
+            pair(login("ftp://bob:@h/", &raw, &surroundings)),
+            named("bob", "")
+        );
+        let two = login("ftp://eve@h/", &raw, &surroundings);
+        assert!(two.is_err_and(|e| e.contains("two users")));
+    }
+
+    #[test]
+    fn a_user_without_a_password_is_told_the_ways() {
+        let message = login("ftp://bob@h/", &Raw::default(), &bare()).expect_err("no password");
+        for way in [
+            "\"bob\" at h",
+            "credentials=FILE",
+            "~/.netrc",
+            "$FTPFS_PASSWORD",
+        ] {
+            assert!(message.contains(way), "{message}");
+        }
+    }
+
+    #[test]
+    fn credentials_open_to_others_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut raw = Raw::default();
+        for mode in [0o640, 0o604, 0o644, 0o620] {
+            raw.credentials = Some(file(folder.path(), "c", "password=x\n", mode));
+            let message = login("ftp://bob@h/", &raw, &bare()).expect_err("refused");
+            assert!(message.contains("chmod 600"), "{message}");
+        }
+        for mode in [0o600, 0o400] {
+            raw.credentials = Some(file(folder.path(), "c", "password=x\n", mode));
+            assert_eq!(
+                pair(login("ftp://bob@h/", &raw, &bare())),
+                named("bob", "x")
+            );
+        }
+        raw.credentials = Some(folder.path().join("none"));
+        assert!(login("ftp://bob@h/", &raw, &bare()).is_err());
+    }
+
+    #[test]
+    fn errors_do_not_quote_files_with_passwords() {
+        let message = parse_credentials("username=bob\nhunter2\n").expect_err("no `=`");
+        assert_eq!(message, "line 2: expected username=, password= or account=");
+        assert!(parse_credentials("hunter2=3").is_err_and(|e| !e.contains("hunter2")));
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let netrc = "machine h\nlogin bob password my hunter2\n";
+        let raw = Raw {
+            netrc: Some(file(folder.path(), "n", netrc, 0o600)),
+            ..Raw::default()
+        };
+        let message = login("ftp://bob@h/", &raw, &bare()).expect_err("not a netrc file");
+        assert!(
+            message.ends_with("is not a netrc file (near line 3)"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_password_cannot_hold_a_command() {
+        let mut surroundings = bare();
+        surroundings.password = Some(Secret::new("x\r\nDELE y"));
+        assert!(login("ftp://bob@h/", &Raw::default(), &surroundings).is_err());
+    }
+}

@@ -1,0 +1,246 @@
+//! From options to the configuration of each layer.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{getgid, getuid};
+
+use super::Error;
+use super::credentials::{self, Surroundings};
+use super::options::Raw;
+use crate::cache::CacheConfig;
+use crate::ftp::config::{PasvAddress, ServerConfig, TlsMode, Trust};
+use crate::ftp::url::Location;
+use crate::fuse::FuseConfig;
+use crate::mount::{LogConfig, MountConfig, Place, Setup};
+use crate::pool::PoolConfig;
+use crate::vfs::VfsConfig;
+
+/// Gives `raw` its meaning for a mount of `location` at `mountpoint`.
+///
+/// # Errors
+/// Options that contradict each other, a password that cannot be had, no folder for staging.
+pub fn setup(
+    location: &Location,
+    mountpoint: &Path,
+    raw: &Raw,
+    surroundings: &Surroundings,
+) -> Result<Setup, Error> {
+    let place = place(mountpoint)?;
+    let tls = tls(location, raw)?;
+    let trust = trust(raw, tls)?;
+    let login = credentials::resolve(location, raw, surroundings).map_err(Error::Failed)?;
+    let staging = staging(raw, surroundings)?;
+    let attr_ttl = raw.attr_timeout.unwrap_or(Duration::from_secs(5));
+    let default_port = if tls == TlsMode::Implicit { 990 } else { 21 };
+    Ok(Setup {
+        server: ServerConfig {
+            host: location.host.clone(),
+            port: location.port.unwrap_or(default_port),
+            user: login.user,
+            password: login.password,
+            account: login.account,
+            root: location.root.clone(),
+            tls,
+            trust,
+            connect_timeout: raw.connect_timeout.unwrap_or(Duration::from_secs(10)),
+            timeout: raw.timeout.unwrap_or(Duration::from_secs(30)),
+            zone: raw.tz.clone(),
+            pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
+        },
+        pool: PoolConfig {
+            // Servers commonly allow 8 to 10 connections from one address.
+            max_sessions: raw.max_conns.unwrap_or(6) as usize,
+            idle_timeout: raw.idle_timeout.unwrap_or(Duration::from_secs(60)),
+        },
+        cache: CacheConfig {
+            capacity_bytes: raw.cache_size.unwrap_or(256 << 20),
+            attr_ttl,
+        },
+        vfs: VfsConfig {
+            uid: raw.uid.unwrap_or_else(|| getuid().as_raw()),
+            gid: raw.gid.unwrap_or_else(|| getgid().as_raw()),
+            file_mode: raw.file_mode,
+            dir_mode: raw.dir_mode,
+            umask: raw.umask,
+            read_only: raw.read_only,
+            staging,
+        },
+        fuse: FuseConfig { attr_ttl },
+        mount: MountConfig {
+            place,
+            source: raw
+                .fsname
+                .clone()
+                .unwrap_or_else(|| location.source.clone()),
+            subtype: raw.subtype.clone().unwrap_or_else(|| "ftpfs".to_owned()),
+            read_only: raw.read_only,
+            allow_other: raw.allow_other,
+            default_permissions: raw.default_permissions,
+            nonempty: raw.nonempty,
+            no_exec: raw.no_exec,
+            no_atime: raw.no_atime,
+            synchronous: raw.synchronous,
+            dir_synchronous: raw.dir_synchronous,
+            foreground: raw.foreground || (raw.debug && raw.log_file.is_none()),
+        },
+        log: LogConfig {
+            file: raw.log_file.clone(),
+            debug: raw.debug,
+        },
+    })
+}
+
+/// A folder; or `/dev/fd/N`, by which mount.fuse3 and containers hand over a mount made already.
+fn place(mountpoint: &Path) -> Result<Place, Error> {
+    let number = mountpoint.strip_prefix("/dev/fd").ok();
+    if let Some(number) = number.and_then(|n| n.to_str()?.parse().ok()) {
+        return Ok(Place::Descriptor(number));
+    }
+    let path = std::path::absolute(mountpoint)
+        .map_err(|e| Error::Usage(format!("the mountpoint is no path: {e}")))?;
+    Ok(Place::Folder(path))
+}
+
+fn tls(location: &Location, raw: &Raw) -> Result<TlsMode, Error> {
+    match (location.scheme.tls(), raw.tls) {
+        (Some(scheme), Some(option)) if scheme != option => Err(Error::Usage(
+            "the address and option tls ask for different kinds of TLS; leave one out".to_owned(),
+        )),
+        (Some(mode), _) | (None, Some(mode)) => Ok(mode),
+        (None, None) => Ok(TlsMode::Auto),
+    }
+}
+
+fn trust(raw: &Raw, tls: TlsMode) -> Result<Trust, Error> {
+    let usage = |text: &str| Err(Error::Usage(text.to_owned()));
+    match (raw.tls_pin, &raw.cacert) {
+        (None, None) => Ok(Trust::System),
+        _ if tls == TlsMode::Off => {
+            usage("tls=off leaves no certificate to check by tls_pin or cacert")
+        }
+        (Some(_), Some(_)) => usage("tls_pin and cacert exclude each other"),
+        (Some(pin), None) => Ok(Trust::Pin(pin)),
+        (None, Some(path)) => Ok(Trust::CaFile(path.clone())),
+    }
+}
+
+/// The folder for changes not sent yet, made if it is missing.
+fn staging(raw: &Raw, surroundings: &Surroundings) -> Result<PathBuf, Error> {
+    if let Some(path) = &raw.staging {
+        return make_folder(path)
+            .map(|()| path.clone())
+            .map_err(|e| Error::Failed(format!("cannot use {} for staging: {e}", path.display())));
+    }
+    let cache = surroundings
+        .cache_home
+        .clone()
+        .or_else(|| surroundings.home.as_ref().map(|home| home.join(".cache")))
+        .or_else(|| getuid().is_root().then(|| PathBuf::from("/var/cache")));
+    if let Some(path) = cache.map(|cache| cache.join("ftpfs"))
+        && make_folder(&path).is_ok()
+    {
+        return Ok(path);
+    }
+    // Others may have made a folder of a known name there: the private one within is made with
+    // a name of its own.
+    Ok(std::env::temp_dir())
+}
+
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    rustix::fs::access(
+        path,
+        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::super::options::apply_list;
+    use super::*;
+
+    fn build(url: &str, list: &str) -> Result<Setup, Error> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let surroundings = Surroundings {
+            home: None,
+            cache_home: Some(folder.path().to_owned()),
+            password: None,
+            ask: None,
+        };
+        let mut raw = Raw::default();
+        apply_list(&mut raw, OsStr::new(list)).expect("valid options");
+        let location = Location::parse(OsStr::new(url)).expect("a valid address");
+        setup(&location, Path::new("/mnt"), &raw, &surroundings)
+    }
+
+    #[test]
+    fn schemes_and_options_give_mode_and_port() {
+        for (url, list, tls, port) in [
+            ("ftp://h/", "", TlsMode::Auto, 21),
+            ("ftp://h/", "tls=require", TlsMode::Explicit, 21),
+            ("ftp://h/", "tls=implicit", TlsMode::Implicit, 990),
+            ("ftp://h:2121/", "tls=implicit", TlsMode::Implicit, 2121),
+            ("ftps://h/", "", TlsMode::Implicit, 990),
+            ("ftps://h:21/", "tls=implicit", TlsMode::Implicit, 21),
+            ("ftpes://h/", "", TlsMode::Explicit, 21),
+            ("h:/", "tls=off", TlsMode::Off, 21),
+        ] {
+            let server = build(url, list).expect(url).server;
+            assert_eq!((server.tls, server.port), (tls, port), "{url} {list}");
+        }
+        for (url, list) in [
+            ("ftps://h/", "tls=require"),
+            ("ftpes://h/", "tls=off"),
+            ("ftp://h/", "tls=off,cacert=/x"),
+        ] {
+            assert!(
+                matches!(build(url, list), Err(Error::Usage(_))),
+                "{url} {list}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_source_never_holds_the_password() {
+        let setup = build("ftp://bob:hunter2@h/x", "").expect("a setup");
+        assert_eq!(setup.mount.source, "ftp://bob@h/x");
+        assert!(!format!("{setup:?}").contains("hunter2"));
+        assert_eq!(
+            build("ftp://h/", "").expect("a setup").mount.source,
+            "ftp://h/"
+        );
+        let named = build("ftp://h/", "fsname=nas").expect("a setup");
+        assert_eq!(named.mount.source, "nas");
+    }
+
+    #[test]
+    fn debug_stays_in_the_foreground_unless_there_is_a_file() {
+        assert!(
+            build("ftp://h/", "debug")
+                .expect("a setup")
+                .mount
+                .foreground
+        );
+        let logged = build("ftp://h/", "debug,log_file=/x").expect("a setup");
+        assert!(!logged.mount.foreground);
+    }
+
+    #[test]
+    fn a_numbered_descriptor_is_no_folder() {
+        assert_eq!(
+            place(Path::new("/dev/fd/7")).ok(),
+            Some(Place::Descriptor(7))
+        );
+        assert!(matches!(
+            place(Path::new("/dev/fd/x")),
+            Ok(Place::Folder(_))
+        ));
+        assert!(matches!(place(Path::new("m")), Ok(Place::Folder(p)) if p.is_absolute()));
+    }
+}

@@ -1,0 +1,64 @@
+//! Where the log goes, and how much of it.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use super::StartError;
+
+/// Where the log goes, and how much of it.
+#[derive(Clone, Debug, Default)]
+pub struct LogConfig {
+    /// Append here; `None` = standard error in the foreground, nowhere in the background.
+    pub file: Option<PathBuf>,
+    /// Each request and command.
+    pub debug: bool,
+}
+
+/// Starts logging for the whole process. To be called after the fork, before any thread.
+///
+/// `$FTPFS_LOG` chooses what is logged, as `RUST_LOG` does elsewhere: `ftpfs::pool=trace,warn`.
+///
+/// # Errors
+/// The file cannot be opened, or the filter is not one.
+pub fn start(config: &LogConfig, foreground: bool) -> Result<(), StartError> {
+    let filter = filter(config.debug)
+        .map_err(|e| StartError(format!("$FTPFS_LOG is not a filter of the log: {e}")))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+    match &config.file {
+        Some(path) => {
+            let file = open(path)
+                .map_err(|e| StartError(format!("cannot open the log {}: {e}", path.display())))?;
+            subscriber
+                .with_ansi(false)
+                .with_writer(Mutex::new(file))
+                .init();
+        }
+        None if foreground => subscriber.with_writer(std::io::stderr).init(),
+        // The place for a system log.
+        None => {}
+    }
+    Ok(())
+}
+
+fn filter(debug: bool) -> Result<EnvFilter, ParseError> {
+    match std::env::var("FTPFS_LOG") {
+        Ok(text) if !text.is_empty() => EnvFilter::try_new(text),
+        // fuser's own words repeat what the adapter logs.
+        _ if debug => EnvFilter::try_new("warn,ftpfs=debug"),
+        _ => EnvFilter::try_new("warn,ftpfs=info"),
+    }
+}
+
+fn open(path: &PathBuf) -> std::io::Result<File> {
+    // Paths of the server's files are nobody else's business.
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+}
