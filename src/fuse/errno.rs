@@ -18,6 +18,7 @@ pub fn errno(error: &Error) -> Errno {
         Error::NotEmpty => Errno::ENOTEMPTY,
         Error::ReadOnly => Errno::EROFS,
         Error::NotPermitted => Errno::EPERM,
+        Error::Forbidden => Errno::EACCES,
         Error::NameTooLong => Errno::ENAMETOOLONG,
         Error::Invalid(_) => Errno::EINVAL,
         Error::BadHandle => Errno::EBADF,

@@ -18,10 +18,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    AccessFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle;
 use tracing::{Instrument, Span, debug, debug_span, warn};
@@ -117,7 +117,7 @@ impl Filesystem for Adapter {
                 debug!(?capability, "the kernel does not offer this");
             }
         }
-        for outcome in [
+        let settings = [
             config.set_max_write(LONGEST_REQUEST).err(),
             config
                 .set_max_background(MOST_BACKGROUND)
@@ -127,10 +127,9 @@ impl Filesystem for Adapter {
                 .set_congestion_threshold(MOST_BACKGROUND / 4 * 3)
                 .err()
                 .map(u32::from),
-        ] {
-            if let Some(nearest) = outcome {
-                debug!(nearest, "the kernel does not take this setting");
-            }
+        ];
+        for nearest in settings.into_iter().flatten() {
+            debug!(nearest, "the kernel does not take this setting");
         }
         Ok(())
     }
@@ -623,6 +622,46 @@ impl Filesystem for Adapter {
         );
     }
 
+    fn access(&self, request: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let (vfs, uid, gid) = (self.vfs.clone(), request.uid(), request.gid());
+        self.run(debug_span!("access", ino = ino.0, ?mask), async move {
+            done(
+                reply,
+                vfs.check_access(ino.0, uid, gid, mask.bits() as u32).await,
+            );
+        });
+    }
+
+    fn link(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _newparent: INodeNo,
+        _newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        // FTP has no command for it; programs fall back to a copy at this errno.
+        reply.error(Errno::EPERM);
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _name: &OsStr,
+        _value: &[u8],
+        _flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        // Asked once: the kernel remembers, and answers EOPNOTSUPP itself.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn removexattr(&self, _request: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
     fn getxattr(
         &self,
         _request: &Request,
@@ -631,7 +670,6 @@ impl Filesystem for Adapter {
         _size: u32,
         reply: ReplyXattr,
     ) {
-        // Asked once: the kernel remembers.
         reply.error(Errno::ENOSYS);
     }
 

@@ -29,6 +29,9 @@ pub enum Error {
     /// Not for this user, or not over FTP at all.
     #[error("not permitted over FTP")]
     NotPermitted,
+    /// The permission bits say no.
+    #[error("permission denied")]
+    Forbidden,
     /// A name longer than 255 bytes, or a path longer than a command.
     #[error("the name is too long")]
     NameTooLong,

@@ -49,6 +49,33 @@ impl Vfs {
         self.getattr(ino).await
     }
 
+    /// Whether `uid` of group `gid` may access `ino` in the ways of `mask` (`R_OK`, `W_OK`, `X_OK`), by the bits shown.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`], or [`Error::ReadOnly`] for writing to a mount that is.
+    pub async fn check_access(&self, ino: u64, uid: u32, gid: u32, mask: u32) -> Result<()> {
+        const EXECUTE: u32 = 1;
+        const WRITE: u32 = 2;
+        let attr = self.getattr(ino).await?;
+        if mask & WRITE != 0 {
+            self.writable()?;
+        }
+        let perm = u32::from(attr.perm);
+        let allowed = match uid {
+            // Root may do all, but execute only what somebody may.
+            0 if perm & 0o111 != 0 || attr.kind == Kind::Dir => 0o7,
+            0 => 0o7 & !EXECUTE,
+            uid if uid == attr.uid => perm >> 6,
+            _ if gid == attr.gid => perm >> 3,
+            _ => perm,
+        };
+        if mask & !allowed & 0o7 == 0 {
+            Ok(())
+        } else {
+            Err(Error::Forbidden)
+        }
+    }
+
     /// Sets permission bits: after the next commit where something is staged, else now.
     pub(super) async fn change_mode(&self, ino: u64, mode: u32) -> Result<()> {
         let mode = mode & 0o7777;
