@@ -134,10 +134,12 @@ impl Session {
             return Err(Error::from_reply(operation, &reply));
         }
         self.state = State::Idle;
-        if reply.is_success() {
-            Ok(reply)
-        } else {
-            Err(Error::from_reply(operation, &reply))
+        match reply.code {
+            200..=299 => Ok(reply),
+            // The transfer had begun and did not end: nothing is said about the file. 500 is vsftpd's last word when its
+            // process is killed.
+            425 | 426 | 451 | 500 => Err(Error::new(ErrorKind::Cut, operation, reply.to_string())),
+            _ => Err(Error::from_reply(operation, &reply)),
         }
     }
 
