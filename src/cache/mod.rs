@@ -279,7 +279,10 @@ impl Remote {
             }
             let mut asked = match self.begin_settling(&dir) {
                 Ok(teller) => {
-                    let outcome = self.settle_from(&dir, &folder, path.name()).await;
+                    let unsettled = unsettled(&folder, path.name());
+                    // Changing a listing that somebody holds would copy it.
+                    drop(folder);
+                    let outcome = self.settle_all(&dir, unsettled).await;
                     drop(teller);
                     outcome?;
                     continue;
@@ -309,38 +312,31 @@ impl Remote {
         })
     }
 
-    async fn settle_from(&self, dir: &RemotePath, folder: &Folder, first: &[u8]) -> Result<()> {
-        let unsettled = |(_, item): &(&Vec<u8>, &Item)| !item.settled;
-        let after = folder.entries.range(first.to_vec()..).filter(unsettled);
-        let before = folder.entries.range(..first.to_vec()).filter(unsettled);
-        let names: Vec<Vec<u8>> = after
-            .chain(before)
-            .take(SETTLED_AT_ONCE)
-            .map(|(name, _)| name.clone())
-            .collect();
+    /// Asks the exact times of the files `unsettled` in `dir`, and the sizes of those that the listing gave none.
+    async fn settle_all(&self, dir: &RemotePath, unsettled: Vec<Unsettled>) -> Result<()> {
         // Names that cannot be sent would fail the flight; nothing more can be learned of them.
-        let (paths, unsayable): (Vec<RemotePath>, Vec<RemotePath>) = names
-            .iter()
-            .map(|name| dir.join(name))
-            .partition(RemotePath::is_sayable);
-        for path in unsayable {
+        let (asked, unsayable): (Vec<_>, Vec<_>) = unsettled
+            .into_iter()
+            .partition(|file| dir.join(&file.name).is_sayable());
+        for file in unsayable {
             self.listings()
-                .update(dir, path.name(), |item| item.settle(None, None));
+                .update(dir, &file.name, |item| item.settle(None, None));
         }
+        let paths: Vec<RemotePath> = asked.iter().map(|file| dir.join(&file.name)).collect();
         let times =
             on_session!(self.pool(), Retry::Idempotent, session => session.modified(&paths))?;
-        for (path, seconds) in paths.iter().zip(times) {
+        for ((file, path), seconds) in asked.iter().zip(&paths).zip(times) {
             let mut size = None;
-            let unsized_file = folder
-                .entries
-                .get(path.name())
-                .is_some_and(|item| item.entry.size.is_none());
-            if unsized_file {
+            if file.unsized_file {
                 let asked = on_session!(self.pool(), Retry::Idempotent, session => session.size_and_mtime(path));
-                size = asked.ok().map(|(size, _)| size);
+                size = match asked {
+                    Ok((size, _)) => Some(size),
+                    Err(error) if error.is_refusal() => None,
+                    Err(error) => return Err(error.into()),
+                };
             }
             self.listings()
-                .update(dir, path.name(), |item| item.settle(seconds, size));
+                .update(dir, &file.name, |item| item.settle(seconds, size));
         }
         Ok(())
     }
@@ -405,6 +401,27 @@ impl Remote {
             patch => self.listings().patch(&dir, patch),
         }
     }
+}
+
+/// A file of which more can be asked than its listing says.
+struct Unsettled {
+    name: Vec<u8>,
+    unsized_file: bool,
+}
+
+/// The files of `folder` to ask for in one flight: `first`, those behind it, and then those before it.
+fn unsettled(folder: &Folder, first: &[u8]) -> Vec<Unsettled> {
+    let after = folder.entries.range(first.to_vec()..);
+    let before = folder.entries.range(..first.to_vec());
+    after
+        .chain(before)
+        .filter(|(_, item)| !item.settled)
+        .take(SETTLED_AT_ONCE)
+        .map(|(name, item)| Unsettled {
+            name: name.clone(),
+            unsized_file: item.entry.size.is_none(),
+        })
+        .collect()
 }
 
 /// Those who wait for the exact times of a folder's files wait until this is dropped.

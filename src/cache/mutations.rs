@@ -232,8 +232,10 @@ impl Remote {
 
     /// What a rename that was done changes in memory.
     fn renamed(&self, from: &RemotePath, to: &RemotePath, entry: &Entry) {
-        self.listings().forget_tree(from);
-        self.listings().forget_tree(to);
+        if entry.kind == Kind::Dir {
+            self.listings().forget_tree(from);
+            self.listings().forget_tree(to);
+        }
         self.patch(from, Patch::Remove(from.name().to_vec()));
         self.patch(
             to,

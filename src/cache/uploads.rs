@@ -158,10 +158,15 @@ impl Remote {
         mode: Option<u32>,
     ) -> Result<Entry> {
         let stored = self.store(scratch, source).await?;
-        if let Some(mode) = mode {
-            match self.set_mode(scratch, mode).await {
-                Ok(()) | Err(Error::Unsupported(_)) => {}
-                Err(Error::Denied(error)) => debug!(%error, "mode not carried over"),
+        let mut mode = mode;
+        if let Some(wanted) = mode {
+            match self.set_mode(scratch, wanted).await {
+                Ok(()) => {}
+                // Not set: the caller sees it by the entry, and keeps the bits itself.
+                Err(Error::Unsupported(error) | Error::Denied(error)) => {
+                    debug!(%error, "mode not carried over");
+                    mode = None;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -191,8 +196,6 @@ impl Remote {
         source: &Source,
         range: Range<u64>,
     ) -> Result<()> {
-        self.patch(path, Patch::Remove(path.name().to_vec()));
-        self.patch(path, Patch::Doubt);
         let mut upload = match Upload::open(self.pool(), path, kind).await {
             Ok(upload) => upload,
             Err(error) if error.is_refusal() => return Err(self.why_not_stored(path, error).await),

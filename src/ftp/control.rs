@@ -1,6 +1,7 @@
 //! The control connection: commands out, replies in.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -210,30 +211,28 @@ impl Control {
         self.reply(&OPERATION, patience).await
     }
 
-    /// A reply that is already here, without waiting: a server that gives up says `421` unasked.
-    pub fn unasked(&mut self) -> Option<Error> {
-        let mut buf = [0; 512];
+    /// Why the server ended this idle connection, if it did: it says `421` unasked, or just closes.
+    pub fn ended(&self) -> Option<Error> {
+        const OPERATION: &str = "idle session";
         if !self.input.is_empty() {
-            return Some(Error::protocol(
-                "idle session",
-                "unexpected reply",
-                &self.input,
-            ));
+            return Some(Error::protocol(OPERATION, "unexpected reply", &self.input));
         }
-        match self.stream.tcp().try_read(&mut buf) {
+        let mut byte = [MaybeUninit::uninit(); 1];
+        match SockRef::from(self.stream.tcp()).peek(&mut byte) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            // Encrypted sessions get tickets and key updates at any time: only an end counts there.
-            Ok(length) if length > 0 && self.is_secure() => Some(Error::new(
+            Ok(0) => Some(Error::new(
                 ErrorKind::Lost,
-                "idle session",
-                "unexpected data",
+                OPERATION,
+                "the server closed the connection",
             )),
-            Ok(length) => Some(Error::protocol(
-                "idle session",
-                "unexpected reply",
-                &buf[..length],
+            // Encrypted, that may be session tickets as well: the next command will tell.
+            Ok(_) if self.is_secure() => None,
+            Ok(_) => Some(Error::new(
+                ErrorKind::Lost,
+                OPERATION,
+                "the server spoke unasked",
             )),
-            Err(error) => Some(Error::from_io("idle session", &error)),
+            Err(error) => Some(Error::from_io(OPERATION, &error)),
         }
     }
 

@@ -168,8 +168,8 @@ impl Session {
     }
 
     /// Why the server ended this idle session, if it did.
-    pub fn ended(&mut self) -> Option<Error> {
-        self.control.unasked()
+    pub fn ended(&self) -> Option<Error> {
+        self.control.ended()
     }
 
     /// What all sessions share.

@@ -117,19 +117,16 @@ impl Pool {
     /// # Errors
     /// What connecting can fail by; [`ErrorKind::TimedOut`] if none became free.
     pub async fn lease(&self, purpose: Purpose) -> Result<Lease> {
-        let waiting = Waiting::new(&self.inner);
-        let permits = match timeout(self.patience() * 2, self.permits(purpose)).await {
-            Ok(permits) => permits,
-            Err(_) => {
-                return Err(Error::new(
-                    ErrorKind::TimedOut,
-                    "lease",
-                    "no session became free in time",
-                ));
-            }
+        let patience = self.patience() * 2;
+        let permits = {
+            let _waiting = Waiting::new(&self.inner);
+            timeout(patience, self.permits(purpose))
+                .await
+                .map_err(|_| none_free())?
         };
-        drop(waiting);
-        self.occupy(permits).await
+        timeout(patience, self.occupy(permits))
+            .await
+            .map_err(|_| none_free())?
     }
 
     /// Waits until somebody waits for a session: time to give one up that is only kept.
@@ -177,7 +174,7 @@ impl Pool {
 
     /// An idle session that still lives, or a new one.
     async fn occupy(&self, mut permits: Permits) -> Result<Lease> {
-        while let Some(mut idle) = self.inner.pop() {
+        while let Some(idle) = self.inner.pop() {
             match idle.session.ended() {
                 None => return Ok(Lease::new(self.clone(), idle.session, permits)),
                 Some(error) => {
@@ -193,6 +190,7 @@ impl Pool {
                     // The server has enough of us: fewer sessions from now on, and this lease waits for one of those.
                     if self.inner.open.load(Ordering::Relaxed) > 0 {
                         self.inner.withhold(permits.session.take());
+                        let _waiting = Waiting::new(&self.inner);
                         permits.session = self.permits(Purpose::Metadata).await.session;
                         if let Some(idle) = self.inner.pop() {
                             return Ok(Lease::new(self.clone(), idle.session, permits));
@@ -223,6 +221,14 @@ impl Pool {
         self.inner.open.fetch_add(1, Ordering::Relaxed);
         Ok(session)
     }
+}
+
+fn none_free() -> Error {
+    Error::new(
+        ErrorKind::TimedOut,
+        "lease",
+        "no session became free in time",
+    )
 }
 
 /// What a lease holds for as long as it lives.
@@ -257,14 +263,32 @@ impl Inner {
         }
     }
 
+    /// Takes a session away, and one from those for data as well.
     fn withhold(&self, permit: Option<OwnedSemaphorePermit>) {
-        if let Some(permit) = permit {
-            permit.forget();
-            let withheld = self.withheld.fetch_add(1, Ordering::Relaxed) + 1;
-            info!(
-                sessions = self.config.max_sessions.saturating_sub(withheld),
-                "the server's limit of sessions"
-            );
+        let Some(permit) = permit else { return };
+        permit.forget();
+        let withheld = self.withheld.fetch_add(1, Ordering::Relaxed) + 1;
+        info!(
+            sessions = self.config.max_sessions.saturating_sub(withheld),
+            "the server's limit of sessions"
+        );
+        if withheld < self.config.max_sessions.saturating_sub(1) {
+            let data = self.data.clone();
+            // As soon as one is free: running transfers keep theirs.
+            tokio::spawn(async move {
+                if let Ok(permit) = data.acquire_owned().await {
+                    permit.forget();
+                }
+            });
+        }
+    }
+
+    /// Gives a session back that was taken away.
+    fn regrow(&self) {
+        let withheld = self.withheld.fetch_sub(1, Ordering::Relaxed);
+        self.sessions.add_permits(1);
+        if withheld < self.config.max_sessions.saturating_sub(1) {
+            self.data.add_permits(1);
         }
     }
 }
@@ -299,7 +323,7 @@ async fn keep(inner: std::sync::Weak<Inner>) {
         {
             let mut idle = inner.idle.lock().expect("no panic while locked");
             let mut keep = Vec::with_capacity(idle.len());
-            for mut one in idle.drain(..) {
+            for one in idle.drain(..) {
                 if now - one.since > inner.config.idle_timeout || one.session.ended().is_some() {
                     close.push(one.session);
                 } else if now - one.noop > KEEPALIVE {
@@ -342,8 +366,7 @@ async fn keep(inner: std::sync::Weak<Inner>) {
         }
         if inner.withheld.load(Ordering::Relaxed) > 0 && now - last_given > REGROW {
             last_given = now;
-            inner.withheld.fetch_sub(1, Ordering::Relaxed);
-            inner.sessions.add_permits(1);
+            inner.regrow();
         }
     }
 }

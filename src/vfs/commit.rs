@@ -57,10 +57,11 @@ impl Vfs {
                 self.touch_dir(parent);
             }
         }
-        if let Some(mode) = state.mode {
+        let shown = self.with_node(ino, |node| node.entry.as_ref().and_then(|entry| entry.mode))?;
+        if let Some(mode) = state.mode.filter(|&mode| shown != Some(mode)) {
             self.send_pending_mode(ino, &path, mode).await?;
-            staged.state().mode = None;
         }
+        staged.state().mode = None;
         if let Some(seconds) = state.mtime {
             self.send_mtime(ino, &path, seconds).await?;
             staged.state().mtime = None;

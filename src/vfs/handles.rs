@@ -23,6 +23,8 @@ pub enum Handle {
         ino: u64,
         /// What is in it.
         snapshot: Arc<DirSnapshot>,
+        /// Whether it was read from already.
+        read: bool,
     },
 }
 

@@ -90,7 +90,11 @@ impl Vfs {
     pub async fn open_dir(&self, ino: u64) -> Result<u64> {
         let snapshot = self.snapshot(ino).await?;
         self.with_node(ino, |node| node.handles += 1)?;
-        Ok(self.handles().add(Handle::Dir { ino, snapshot }))
+        Ok(self.handles().add(Handle::Dir {
+            ino,
+            snapshot,
+            read: false,
+        }))
     }
 
     /// Closes the folder `fh`.
@@ -109,22 +113,28 @@ impl Vfs {
         offset: u64,
         mut add: impl FnMut(DirEntry) -> Enough,
     ) -> Result<()> {
-        let Some(Handle::Dir { ino, snapshot }) = self.handle(fh) else {
+        let Some(Handle::Dir {
+            ino,
+            mut snapshot,
+            read,
+        }) = self.handle(fh)
+        else {
             return Err(Error::BadHandle);
         };
-        let snapshot = if offset == 0 {
-            let fresh = self.snapshot(ino).await?;
+        if offset == 0 {
+            if read {
+                snapshot = self.snapshot(ino).await?;
+            }
+            let snapshot = snapshot.clone();
             self.handles().set(
                 fh,
                 Handle::Dir {
                     ino,
-                    snapshot: fresh.clone(),
+                    snapshot,
+                    read: true,
                 },
             );
-            fresh
-        } else {
-            snapshot
-        };
+        }
         let dots = [(b".".to_vec(), ino), (b"..".to_vec(), snapshot.parent)];
         for at in offset.. {
             let entry = match at {
@@ -162,7 +172,7 @@ impl Vfs {
     /// Does not count as a mention to the kernel; [`Vfs::mention`] does.
     pub fn attr_in_dir(&self, fh: u64, entry: &DirEntry) -> Option<Attr> {
         let (dir, path) = match self.handles().get(fh) {
-            Some(Handle::Dir { ino, snapshot }) => (*ino, snapshot.path.join(&entry.name)),
+            Some(Handle::Dir { ino, snapshot, .. }) => (*ino, snapshot.path.join(&entry.name)),
             _ => return None,
         };
         if entry.name == b"." || entry.name == b".." {
