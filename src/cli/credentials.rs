@@ -201,7 +201,8 @@ fn netrc_entry(
     };
     let text = match std::fs::read(&path) {
         Ok(bytes) => Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(e) if raw.netrc.is_none() && e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Nobody asked for ~/.netrc; under sudo it may be another user's.
+        Err(e) if raw.netrc.is_none() && is_absent(&e) => return Ok(None),
         Err(e) => return Err(format!("cannot read {}: {e}", path.display())),
     };
     let netrc: Netrc = text.parse().map_err(|e| {
@@ -219,6 +220,13 @@ fn netrc_entry(
         .into_iter()
         .find(same_host)
         .map(|(_, entry)| entry))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+    )
 }
 
 #[cfg(test)]

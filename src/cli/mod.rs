@@ -157,7 +157,7 @@ $FTPFS_PASSWORD, ~/.netrc, the terminal. A credentials file has mode 0600 and th
   password=secret
 
 A line for /etc/fstab:
-  ftp://ftp.example.org/pub  /mnt/pub  fuse.ftpfs  _netdev,noauto,allow_other,credentials=/etc/ftpfs.cred  0 0
+  ftp://ftp.example.org/pub /mnt/pub fuse.ftpfs _netdev,allow_other,credentials=/etc/ftp.cred 0 0
 A blank is written \\040 there, and a comma within a value \\,.
 
 $FTPFS_LOG chooses what is logged, as `debug` or `ftpfs::pool=trace,warn`.
@@ -203,7 +203,8 @@ fn command() -> Command {
             arg = arg.short(letter);
         }
         command = command.arg(match spec.takes {
-            Takes::Nothing(_) => arg.action(ArgAction::Count),
+            // Named twice is no mistake: `-o` lists do not mind either.
+            Takes::Nothing(_) => arg.action(ArgAction::SetTrue).overrides_with(spec.name),
             Takes::Value(metavariable, _) => arg
                 .value_name(metavariable)
                 .value_parser(clap::value_parser!(OsString))
@@ -229,7 +230,7 @@ fn in_order(matches: &ArgMatches) -> Vec<(usize, Written<'_>)> {
             Takes::Value(..) => written
                 .extend(at(spec.name).zip(values(spec.name).map(|v| Written::Flag(spec, Some(v))))),
             // clap gives a flag that is absent an index too.
-            Takes::Nothing(_) if matches.get_count(spec.name) > 0 => {
+            Takes::Nothing(_) if matches.get_flag(spec.name) => {
                 written.extend(at(spec.name).map(|index| (index, Written::Flag(spec, None))));
             }
             Takes::Nothing(_) => {}

@@ -53,10 +53,10 @@ impl Group {
     /// The heading itself.
     pub fn heading(self) -> &'static str {
         match self {
-            Self::Login => "Logging in",
+            Self::Login | Self::Hidden => "Logging in",
             Self::Connection => "The connection",
             Self::Appearance => "How the files look",
-            Self::Mount | Self::Fstab | Self::Hidden => "The mount",
+            Self::Mount | Self::Fstab => "The mount",
         }
     }
 }

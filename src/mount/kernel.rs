@@ -116,7 +116,7 @@ impl Mounted {
 
     /// Cuts the kernel's connection: whoever waits for an answer gets an error, at once.
     ///
-    /// Without it, a process with a thread that waits for an answer of its own cannot even end.
+    /// A thread of ours that waits in the kernel for our own answer can be ended in no other way.
     pub fn abort(&self) {
         if let Some(minor) = self.device.as_deref().and_then(|d| d.split(':').nth(1)) {
             let control = format!("/sys/fs/fuse/connections/{minor}/abort");

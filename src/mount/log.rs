@@ -1,6 +1,7 @@
 //! Where the log goes, and how much of it.
 
 use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, stderr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -38,7 +39,10 @@ pub fn start(config: &LogConfig, foreground: bool) -> Result<(), StartError> {
                 .with_writer(Mutex::new(file))
                 .init();
         }
-        None if foreground => subscriber.with_writer(std::io::stderr).init(),
+        None if foreground => subscriber
+            .with_ansi(stderr().is_terminal())
+            .with_writer(stderr)
+            .init(),
         // The place for a system log.
         None => {}
     }

@@ -123,9 +123,8 @@ fn serve(setup: Setup, notice: &mut Option<Notice>) -> Result<(), StartError> {
     log::start(&setup.log, setup.mount.foreground)?;
     let place = match &setup.mount.place {
         Place::Folder(path) => {
-            let path = mountpoint::prepare(path, &setup.mount)?;
-            stay_outside(&path, &setup)?;
-            Place::Folder(path)
+            stay_outside(path, &setup)?;
+            Place::Folder(mountpoint::prepare(path, &setup.mount)?)
         }
         descriptor => descriptor.clone(),
     };
@@ -177,7 +176,7 @@ fn serve_on(
     if let Place::Folder(path) = place
         && let Err(error) = session::answers(path, patience)
     {
-        // The thread that waits for the answer would keep this process from ending.
+        // The thread that waits for the answer is freed.
         mounted.abort();
         return Err(error);
     }
@@ -302,10 +301,9 @@ impl Signals {
 
 /// Files of ours below the mountpoint would be read through ourselves, and hang.
 fn stay_outside(mountpoint: &Path, setup: &Setup) -> Result<(), StartError> {
-    let inside = |path: &PathBuf| {
-        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-        real.starts_with(mountpoint)
-    };
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mountpoint = real(mountpoint);
+    let inside = |path: &PathBuf| real(path).starts_with(&mountpoint);
     for (what, path) in [
         ("staging", Some(&setup.vfs.staging)),
         ("log_file", setup.log.file.as_ref()),

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::StartError;
 use crate::fuse::Adapter;
+use crate::sys;
 
 /// A session that answers the kernel on threads of its own.
 #[derive(Debug)]
@@ -90,12 +91,15 @@ fn watch_panics(sender: UnboundedSender<End>) {
 /// Waits until the mount on `path` answers a question about its root, at most for `patience`.
 ///
 /// # Errors
-/// What the root answers, or that it does not. Then a thread may hang in the question until the
-/// connection is aborted.
+/// What the root answers, or that it does not: then a thread hangs in the question until the
+/// connection is cut.
 pub fn answers(path: &Path, patience: Duration) -> Result<(), StartError> {
     let (sender, receiver) = channel();
     let asked = path.to_owned();
     let ask = move || {
+        // So that this process can end even if the question never does. On old kernels it is
+        // left to `Mounted::abort`.
+        let _ = sys::close_descriptors_of_this_thread();
         // Nobody listens after the deadline.
         let _ = sender.send(rustix::fs::stat(&asked).map(drop));
     };
