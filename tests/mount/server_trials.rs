@@ -1,0 +1,108 @@
+//! What the other tests rely on in the servers themselves.
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::raw::RawSession;
+use crate::servers::{Options, Server, ServerKind, wait_until};
+
+/// The trials for one server.
+pub fn trials(kind: ServerKind) -> Vec<Trial> {
+    let trial = |name: &str, run: fn(ServerKind) -> Result<(), Failed>| {
+        Trial::test(format!("{}::{name}", kind.name()), move || run(kind))
+    };
+    vec![
+        trial("it_greets_and_stops", it_greets_and_stops),
+        trial("it_serves_its_folder_as_root", it_serves_its_folder_as_root),
+        trial("a_wrong_password_is_refused", a_wrong_password_is_refused),
+        trial(
+            "killed_sessions_end_and_new_ones_work",
+            killed_sessions_end_and_new_ones_work,
+        ),
+        trial(
+            "one_session_too_many_is_refused",
+            one_session_too_many_is_refused,
+        ),
+    ]
+}
+
+fn it_greets_and_stops(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let (address, root) = (server.address(), server.root.clone());
+    RawSession::connect(address)?.expect("220")?;
+    drop(server);
+    wait_until("nobody listens", || RawSession::connect(address).is_err());
+    assert!(!root.exists());
+    Ok(())
+}
+
+fn it_serves_its_folder_as_root(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let mut session = login(&server)?;
+    assert!(session.command("PWD")?.starts_with("257 \"/\""));
+    assert_eq!(
+        session.upload("STOR /a b.txt", b"hello")?.get(..3),
+        Some("226")
+    );
+    assert_eq!(std::fs::read(server.root.join("a b.txt"))?, b"hello");
+    assert!(session.command("MKD /folder")?.starts_with("257"));
+    assert_eq!(session.download("RETR /a b.txt")?.0, b"hello");
+    match kind {
+        ServerKind::Embedded => {}
+        _ => wait_until("the upload is in the log", || {
+            server.log().contains("b.txt")
+        }),
+    }
+    Ok(())
+}
+
+fn a_wrong_password_is_refused(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    assert!(
+        server
+            .url()
+            .starts_with("ftp://ftpfstest:ftpfs-Test1@127.0.0.1:")
+    );
+    let mut session = RawSession::connect(server.address())?;
+    session.expect("220")?;
+    session.command(&format!("USER {}", server.user))?;
+    let reply = session.command("PASS wrong")?;
+    assert!(reply.starts_with("530"), "{reply}");
+    Ok(())
+}
+
+fn killed_sessions_end_and_new_ones_work(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let mut sessions = [login(&server)?, login(&server)?];
+    server.kill_sessions();
+    for session in &mut sessions {
+        // A reset is as good as an end.
+        let after = session.reply().unwrap_or_default();
+        assert_eq!(after, "");
+    }
+    login(&server)?;
+    Ok(())
+}
+
+fn one_session_too_many_is_refused(kind: ServerKind) -> Result<(), Failed> {
+    let options = Options {
+        max_sessions: Some(2),
+        ..Options::default()
+    };
+    let server = Server::start_with(kind, &options);
+    // The session that the start was seen by may take a moment to end.
+    let mut sessions = Vec::new();
+    wait_until("two sessions are logged in", || {
+        sessions.extend(login(&server));
+        sessions.len() == 2
+    });
+    let refused = login(&server).err().ok_or("a third session")?.to_string();
+    assert!(
+        refused.contains("\"421 ") || refused.contains("\"530 "),
+        "{refused}"
+    );
+    Ok(())
+}
+
+fn login(server: &Server) -> std::io::Result<RawSession> {
+    RawSession::login(server.address(), server.user, server.password)
+}
