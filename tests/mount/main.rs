@@ -4,6 +4,7 @@
 //! are not in this process have to be there already, by `scripts/servers install`.
 
 mod embedded;
+mod odd;
 mod raw;
 mod server_trials;
 mod servers;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut trials = Vec::new();
+    let mut trials = odd::trials::trials();
     for kind in kinds {
         trials.extend(server_trials::trials(kind));
     }

@@ -1,5 +1,10 @@
 //! What the other tests rely on in the servers themselves.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use libtest_mimic::{Failed, Trial};
 
 use crate::raw::RawSession;
@@ -18,6 +23,7 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
             "killed_sessions_end_and_new_ones_work",
             killed_sessions_end_and_new_ones_work,
         ),
+        trial("tls_is_offered_when_asked", tls_is_offered_when_asked),
         trial(
             "one_session_too_many_is_refused",
             one_session_too_many_is_refused,
@@ -43,7 +49,7 @@ fn it_serves_its_folder_as_root(kind: ServerKind) -> Result<(), Failed> {
         session.upload("STOR /a b.txt", b"hello")?.get(..3),
         Some("226")
     );
-    assert_eq!(std::fs::read(server.root.join("a b.txt"))?, b"hello");
+    assert_eq!(fs::read(server.root.join("a b.txt"))?, b"hello");
     assert!(session.command("MKD /folder")?.starts_with("257"));
     assert_eq!(session.download("RETR /a b.txt")?.0, b"hello");
     match kind {
@@ -103,6 +109,39 @@ fn one_session_too_many_is_refused(kind: ServerKind) -> Result<(), Failed> {
     Ok(())
 }
 
-fn login(server: &Server) -> std::io::Result<RawSession> {
+fn tls_is_offered_when_asked(kind: ServerKind) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let options = Options {
+        certificate: Some(self_signed(folder.path())?),
+        ..Options::default()
+    };
+    let server = Server::start_with(kind, &options);
+    let mut session = RawSession::connect(server.address())?;
+    session.expect("220")?;
+    let reply = session.command("AUTH TLS")?;
+    assert!(reply.starts_with("234"), "{reply}");
+    Ok(())
+}
+
+/// Makes a certificate and its key in one file.
+fn self_signed(folder: &Path) -> io::Result<PathBuf> {
+    let [key, pem] = ["key.pem", "both.pem"].map(|name| folder.join(name));
+    let made = Command::new("openssl")
+        .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' '))
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&pem)
+        .output()?;
+    if !made.status.success() {
+        let message = String::from_utf8_lossy(&made.stderr).into_owned();
+        return Err(io::Error::other(message));
+    }
+    let both = [fs::read(&pem)?, fs::read(&key)?].concat();
+    fs::write(&pem, both)?;
+    Ok(pem)
+}
+
+fn login(server: &Server) -> io::Result<RawSession> {
     RawSession::login(server.address(), server.user, server.password)
 }
