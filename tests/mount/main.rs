@@ -1,0 +1,30 @@
+//! The tests that need a server or a mount: one binary, one list.
+//!
+//! `FTPFS_TEST_SERVERS` says which servers (see [`servers::ServerKind::selected`]); those that
+//! are not in this process have to be there already, by `scripts/servers install`.
+
+mod embedded;
+mod odd;
+mod raw;
+mod server_trials;
+mod servers;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+use servers::ServerKind;
+
+fn main() -> ExitCode {
+    let kinds = match ServerKind::selected() {
+        Ok(kinds) => kinds,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut trials = odd::trials::trials();
+    for kind in kinds {
+        trials.extend(server_trials::trials(kind));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

@@ -1,0 +1,147 @@
+//! What the other tests rely on in the servers themselves.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::raw::RawSession;
+use crate::servers::{Options, Server, ServerKind, wait_until};
+
+/// The trials for one server.
+pub fn trials(kind: ServerKind) -> Vec<Trial> {
+    let trial = |name: &str, run: fn(ServerKind) -> Result<(), Failed>| {
+        Trial::test(format!("{}::{name}", kind.name()), move || run(kind))
+    };
+    vec![
+        trial("it_greets_and_stops", it_greets_and_stops),
+        trial("it_serves_its_folder_as_root", it_serves_its_folder_as_root),
+        trial("a_wrong_password_is_refused", a_wrong_password_is_refused),
+        trial(
+            "killed_sessions_end_and_new_ones_work",
+            killed_sessions_end_and_new_ones_work,
+        ),
+        trial("tls_is_offered_when_asked", tls_is_offered_when_asked),
+        trial(
+            "one_session_too_many_is_refused",
+            one_session_too_many_is_refused,
+        ),
+    ]
+}
+
+fn it_greets_and_stops(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let (address, root) = (server.address(), server.root.clone());
+    RawSession::connect(address)?.expect("220")?;
+    drop(server);
+    wait_until("nobody listens", || RawSession::connect(address).is_err());
+    assert!(!root.exists());
+    Ok(())
+}
+
+fn it_serves_its_folder_as_root(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let mut session = login(&server)?;
+    assert!(session.command("PWD")?.starts_with("257 \"/\""));
+    assert_eq!(
+        session.upload("STOR /a b.txt", b"hello")?.get(..3),
+        Some("226")
+    );
+    assert_eq!(fs::read(server.root.join("a b.txt"))?, b"hello");
+    assert!(session.command("MKD /folder")?.starts_with("257"));
+    assert_eq!(session.download("RETR /a b.txt")?.0, b"hello");
+    match kind {
+        ServerKind::Embedded => {}
+        _ => wait_until("the upload is in the log", || {
+            server.log().contains("b.txt")
+        }),
+    }
+    Ok(())
+}
+
+fn a_wrong_password_is_refused(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    assert!(
+        server
+            .url()
+            .starts_with("ftp://ftpfstest:ftpfs-Test1@127.0.0.1:")
+    );
+    let mut session = RawSession::connect(server.address())?;
+    session.expect("220")?;
+    session.command(&format!("USER {}", server.user))?;
+    let reply = session.command("PASS wrong")?;
+    assert!(reply.starts_with("530"), "{reply}");
+    Ok(())
+}
+
+fn killed_sessions_end_and_new_ones_work(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let mut sessions = [login(&server)?, login(&server)?];
+    server.kill_sessions();
+    for session in &mut sessions {
+        // A reset is as good as an end.
+        let after = session.reply().unwrap_or_default();
+        assert_eq!(after, "");
+    }
+    login(&server)?;
+    Ok(())
+}
+
+fn one_session_too_many_is_refused(kind: ServerKind) -> Result<(), Failed> {
+    let options = Options {
+        max_sessions: Some(2),
+        ..Options::default()
+    };
+    let server = Server::start_with(kind, &options);
+    // The session that the start was seen by may take a moment to end.
+    let mut sessions = Vec::new();
+    wait_until("two sessions are logged in", || {
+        sessions.extend(login(&server));
+        sessions.len() == 2
+    });
+    let refused = login(&server).err().ok_or("a third session")?.to_string();
+    assert!(
+        refused.contains("\"421 ") || refused.contains("\"530 "),
+        "{refused}"
+    );
+    Ok(())
+}
+
+fn tls_is_offered_when_asked(kind: ServerKind) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let options = Options {
+        certificate: Some(self_signed(folder.path())?),
+        ..Options::default()
+    };
+    let server = Server::start_with(kind, &options);
+    let mut session = RawSession::connect(server.address())?;
+    session.expect("220")?;
+    let reply = session.command("AUTH TLS")?;
+    assert!(reply.starts_with("234"), "{reply}");
+    Ok(())
+}
+
+/// Makes a certificate and its key in one file.
+fn self_signed(folder: &Path) -> io::Result<PathBuf> {
+    let [key, pem] = ["key.pem", "both.pem"].map(|name| folder.join(name));
+    let made = Command::new("openssl")
+        .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' '))
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&pem)
+        .output()?;
+    if !made.status.success() {
+        let message = String::from_utf8_lossy(&made.stderr).into_owned();
+        return Err(io::Error::other(message));
+    }
+    let both = [fs::read(&pem)?, fs::read(&key)?].concat();
+    fs::write(&pem, both)?;
+    Ok(pem)
+}
+
+fn login(server: &Server) -> io::Result<RawSession> {
+    RawSession::login(server.address(), server.user, server.password)
+}
