@@ -33,18 +33,22 @@ impl Remote {
         let mut attempt = 0;
         loop {
             // The name is ours and holds nothing else: sending it again from the start can only complete it.
-            match self
+            let outcome = match self
                 .send(path, UploadKind::Store, source, 0..source.size)
                 .await
             {
-                Ok(()) => match self.confirm(path, source.size).await {
-                    Err(error) if attempt < ATTEMPTS && is_lost(&error) => {
-                        debug!(%path, %error, "upload again")
-                    }
-                    outcome => return outcome,
-                },
+                Ok(()) => self.confirm(path, source.size).await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(entry) => return Ok(entry),
                 Err(error) if attempt < ATTEMPTS && is_lost(&error) => {
                     debug!(%path, %error, "upload again")
+                }
+                // Not over the part that we sent ourselves, says a server that lets nobody overwrite.
+                Err(Error::Denied(error)) if attempt > 0 && attempt <= ATTEMPTS => {
+                    debug!(%path, %error, "upload again, without the part that is there");
+                    self.clean(path).await;
                 }
                 Err(error) => {
                     self.patch(path, Patch::Doubt);

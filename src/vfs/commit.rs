@@ -98,7 +98,13 @@ impl Vfs {
                     .ok_or(super::Error::NotFound)?;
                 Ok(item.entry)
             }
-            Plan::Store => Ok(self.remote.store(path, &source).await?),
+            Plan::Store => match self.remote.store(path, &source).await {
+                // ProFTPD without AllowOverwrite lets nobody store over an existing file, not even an empty one.
+                Err(cache::Error::Denied(_)) if occupied => {
+                    self.replace(ino, path, staged, state).await
+                }
+                outcome => Ok(outcome?),
+            },
             Plan::Append(base) => {
                 self.check_base(path, state).await?;
                 match self.remote.append(path, &source, base).await {

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-#[path = "../tests/mount/embedded.rs"]
 #[allow(dead_code)] // the tests use the rest
 mod embedded;
 
