@@ -99,7 +99,8 @@ impl Remote {
     ///
     /// Cancel safe: the fetch goes on for whoever else waits.
     pub async fn list(&self, dir: &RemotePath) -> Result<Arc<Folder>> {
-        let mut outcome = match self.listings().look(dir) {
+        let lookup = self.listings().look(dir);
+        let mut outcome = match lookup {
             Lookup::Fresh(folder) => return Ok(folder),
             Lookup::Wait(outcome) => outcome,
             Lookup::Fetch(teller, outcome) => {

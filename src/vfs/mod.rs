@@ -162,11 +162,12 @@ impl Vfs {
             }
         };
         error!("{told}");
-        if let Some(node) = self.inodes().get_mut(ino) {
+        let mut inodes = self.inodes();
+        if let Some(node) = inodes.get_mut(ino) {
             node.staged = None;
         }
-        if let Some((parent, name)) = self.inodes().place(ino) {
-            self.inodes().server_has(parent, &name);
+        if let Some((parent, name)) = inodes.place(ino) {
+            inodes.server_has(parent, &name);
         }
         told
     }

@@ -99,7 +99,8 @@ impl Vfs {
 
     /// Closes the folder `fh`.
     pub fn close_dir(&self, fh: u64) {
-        if let Some(Handle::Dir { ino, .. }) = self.handles().remove(fh) {
+        let closed = self.handles().remove(fh);
+        if let Some(Handle::Dir { ino, .. }) = closed {
             self.drop_handle(ino);
         }
     }
