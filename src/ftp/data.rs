@@ -94,15 +94,32 @@ impl DataStream {
         Ok(())
     }
 
-    /// Says that all was sent, and closes: close_notify first where encrypted, since FileZilla drops the data without it.
-    pub async fn close_sending(mut self) -> Result<()> {
+    /// Says that all was sent: close_notify first where encrypted, since FileZilla drops the data without it.
+    ///
+    /// The stream is kept until the server has answered, see [`DataStream::close_sent`].
+    pub async fn end_sending(&mut self) -> Result<()> {
         const OPERATION: &str = "end of data";
-        self.take_tickets().await;
         match timeout(self.patience, self.stream.shutdown()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Error::from_io(OPERATION, &error)),
             Err(_) => Err(Error::timed_out(OPERATION)),
         }
+    }
+
+    /// Closes after the server has answered to an upload: the session ticket that it sent meanwhile is taken, since the
+    /// next data connection must resume by one, and each works once.
+    pub async fn close_sent(mut self) {
+        if !matches!(self.stream, MaybeTls::Tls(_)) {
+            return;
+        }
+        let mut rest = [0; 64];
+        poll_fn(|cx| {
+            let mut buf = ReadBuf::new(&mut rest);
+            // One look without waiting: pending, an end and an error are all the same here.
+            let _seen = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Ends a download that was read to its end, politely where encrypted.
@@ -111,20 +128,5 @@ impl DataStream {
         if matches!(self.stream, MaybeTls::Tls(_)) {
             timeout(self.patience, self.stream.shutdown()).await.ok();
         }
-    }
-
-    /// Lets the session tickets in that came during an upload, so that the next data connection can resume.
-    async fn take_tickets(&mut self) {
-        if !matches!(self.stream, MaybeTls::Tls(_)) {
-            return;
-        }
-        let mut byte = [0; 1];
-        poll_fn(|cx| {
-            let mut buf = ReadBuf::new(&mut byte);
-            // One look without waiting: pending, an end and an error are all the same here.
-            let _seen = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
-            Poll::Ready(())
-        })
-        .await;
     }
 }

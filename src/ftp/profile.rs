@@ -2,6 +2,7 @@
 
 use super::reply::Reply;
 use super::time::Zone;
+use super::tls::TlsVersion;
 
 /// What is known of the server, shared by all sessions for the life of the mount. `None` = not known yet.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,8 @@ pub struct Profile {
     pub chmod: Option<bool>,
     /// `SITE SYMLINK` works.
     pub symlink: Option<bool>,
+    /// Which versions of TLS a new session may use.
+    pub tls_version: TlsVersion,
     /// The zone of the times in `LIST`.
     pub zone: Option<Zone>,
 }

@@ -114,7 +114,8 @@ impl Session {
     pub async fn connect(server: Arc<Server>) -> Result<Self> {
         let config = &server.config;
         let patience = config.timeout;
-        let tls = server.tls.as_ref().map(TlsContext::for_session);
+        let version = server.with_profile(|profile| profile.tls_version);
+        let tls = server.tls.as_ref().map(|tls| tls.for_session(version));
         let mut control =
             Control::connect(&config.host, config.port, config.connect_timeout).await?;
         if let (TlsMode::Implicit, Some(tls)) = (config.tls, &tls) {

@@ -11,7 +11,9 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -29,9 +31,21 @@ use super::error::{Error, ErrorKind, Result};
 /// connection.
 #[derive(Clone)]
 pub struct TlsContext {
-    config: Arc<ClientConfig>,
+    newest: Arc<ClientConfig>,
+    resumable: Arc<ClientConfig>,
     name: ServerName<'static>,
     verifier: Arc<Verifier>,
+}
+
+/// Which versions of TLS a session may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    #[default]
+    /// 1.3, or 1.2 where the server has no more.
+    Newest,
+    /// 1.2, whose sessions can be resumed any number of times: a ticket of 1.3 works once (RFC 8446 s C.4), and a server
+    /// that gives out two and takes no other lets a control connection have two data connections.
+    Resumable,
 }
 
 impl TlsContext {
@@ -76,12 +90,18 @@ impl TlsContext {
             provider: provider.clone(),
             refused: Mutex::new(None),
         });
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| fail(error.to_string()))?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_no_client_auth();
+        let config = |versions: &[&'static SupportedProtocolVersion]| {
+            let builder = ClientConfig::builder_with_provider(provider.clone())
+                .with_protocol_versions(versions)
+                .map_err(|error| fail(error.to_string()))?;
+            let verifier = verifier.clone();
+            let builder = builder
+                .dangerous()
+                .with_custom_certificate_verifier(verifier);
+            Ok(Arc::new(builder.with_no_client_auth()))
+        };
+        let newest = config(rustls::ALL_VERSIONS)?;
+        let resumable = config(&[&rustls::version::TLS12])?;
         let name = ServerName::try_from(server.host.clone()).map_err(|_| {
             fail(format!(
                 "{:?} is no name that a certificate can have",
@@ -89,19 +109,24 @@ impl TlsContext {
             ))
         })?;
         Ok(Self {
-            config: Arc::new(config),
+            newest,
+            resumable,
             name,
             verifier,
         })
     }
 
-    /// The context for one control connection and its data connections.
-    pub fn for_session(&self) -> Self {
-        const TICKETS: usize = 64;
-        let mut config = (*self.config).clone();
-        config.resumption = Resumption::in_memory_sessions(TICKETS);
+    /// The context for one control connection and its data connections, in this version of TLS.
+    pub fn for_session(&self, version: TlsVersion) -> Self {
+        const SESSIONS: usize = 64;
+        let base = match version {
+            TlsVersion::Newest => &self.newest,
+            TlsVersion::Resumable => &self.resumable,
+        };
+        let mut config = (**base).clone();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Self {
-            config: Arc::new(config),
+            newest: Arc::new(config),
             ..self.clone()
         }
     }
@@ -112,7 +137,7 @@ impl TlsContext {
     /// [`ErrorKind::Tls`]; for a certificate that is not trusted, with its fingerprint and what to do.
     pub async fn handshake(&self, stream: TcpStream, patience: Duration) -> Result<MaybeTls> {
         const OPERATION: &str = "TLS handshake";
-        let connector = TlsConnector::from(self.config.clone());
+        let connector = TlsConnector::from(self.newest.clone());
         match timeout(patience, connector.connect(self.name.clone(), stream)).await {
             Ok(Ok(stream)) => Ok(MaybeTls::Tls(Box::new(stream))),
             Ok(Err(error)) => {

@@ -18,6 +18,7 @@ use super::path::RemotePath;
 use super::reply::{Reply, parse_epsv, parse_pasv};
 use super::session::{Session, State};
 use super::time::{Zone, parse_time_val};
+use super::tls::TlsVersion;
 
 /// A folder as the server listed it.
 #[derive(Clone, Debug)]
@@ -138,9 +139,26 @@ impl Session {
             200..=299 => Ok(reply),
             // The transfer had begun and did not end: nothing is said about the file. 500 is vsftpd's last word when its
             // process is killed.
-            425 | 426 | 451 | 500 => Err(Error::new(ErrorKind::Cut, operation, reply.to_string())),
+            425 | 426 | 451 | 500 | 522 => {
+                if self.refuses_data_tls(&reply) {
+                    self.state = State::Broken;
+                }
+                Err(Error::new(ErrorKind::Cut, operation, reply.to_string()))
+            }
             _ => Err(Error::from_reply(operation, &reply)),
         }
+    }
+
+    /// Whether the server refused an encrypted data connection because it did not resume the control connection's
+    /// session (vsftpd 522, ProFTPD and FileZilla 425): new sessions use a TLS that can, and this one is given up.
+    fn refuses_data_tls(&self, reply: &Reply) -> bool {
+        let refuses = self.data_tls.is_some() && matches!(reply.code, 425 | 522);
+        if refuses {
+            debug!(session = self.id, %reply, "new sessions use TLS 1.2");
+            self.server
+                .with_profile(|profile| profile.tls_version = TlsVersion::Resumable);
+        }
+        refuses
     }
 
     /// Stops a download: closes its data connection, takes one reply of any code, and fences with `PWD`.
@@ -223,7 +241,14 @@ impl Session {
             self.stale_rest = true;
         }
         flight.push(command);
-        let (stream, refused_rest) = self.race(&flight, &operation, address).await?;
+        let (stream, refused_rest) = match self.race(&flight, &operation, address).await? {
+            Ok(started) => started,
+            Err(reply) if self.refuses_data_tls(&reply) => {
+                self.state = State::Broken;
+                return Err(Error::new(ErrorKind::Lost, operation, reply.to_string()));
+            }
+            Err(reply) => return Err(Error::from_reply(operation, &reply)),
+        };
         if let Some(reply) = refused_rest {
             // The server sends from the start of the file: not what was asked for.
             self.server
@@ -240,13 +265,13 @@ impl Session {
     }
 
     /// Sends `flight`, whose last command starts a transfer, and connects to `address` meanwhile: the data connection,
-    /// and the reply that refused a `REST` at the head of the flight.
+    /// and the reply that refused a `REST` at the head of the flight; or the reply that refused the transfer.
     async fn race(
         &mut self,
         flight: &[Command],
         operation: &String,
         address: SocketAddr,
-    ) -> Result<(DataStream, Option<Reply>)> {
+    ) -> Result<Started> {
         if self.state != State::Idle {
             return Err(Error::new(
                 ErrorKind::Lost,
@@ -290,18 +315,19 @@ impl Session {
                     Err(error) => match timeout(REFUSAL_PATIENCE, &mut replies).await {
                         Ok(Ok((_, reply))) if reply.code >= 400 && reply.code != 421 => {
                             *state = State::Idle;
-                            return Err(Error::from_reply(operation, &reply));
+                            return Ok(Err(reply));
                         }
                         _ => return Err(error),
                     },
                 },
             }
         };
-        if reply.code >= 400 {
-            if reply.code != 421 {
-                *state = State::Idle;
-            }
+        if reply.code == 421 {
             return Err(Error::from_reply(operation, &reply));
+        }
+        if reply.code >= 400 {
+            *state = State::Idle;
+            return Ok(Err(reply));
         }
         let stream = match stream {
             Some(stream) => stream,
@@ -311,7 +337,7 @@ impl Session {
             *early_final = Some(reply);
         }
         *state = State::Transfer;
-        Ok((stream, refused_rest))
+        Ok(Ok((stream, refused_rest)))
     }
 
     /// Where the server waits for a data connection: `EPSV` (RFC 2428), or `PASV` where that is refused.
@@ -471,6 +497,9 @@ impl Session {
         Ok(times)
     }
 }
+
+/// A transfer that has begun, with the reply that refused its `REST`; or the reply that refused it.
+type Started = std::result::Result<(DataStream, Option<Reply>), Reply>;
 
 /// The entries, unless nothing of the listing could be read: that must not look like an empty folder.
 fn finish_listing(dir: &RemotePath, parsed: Parsed, reply: &Reply) -> Result<Listing> {

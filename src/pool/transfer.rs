@@ -168,19 +168,22 @@ impl Upload {
     /// # Errors
     /// [`Unconfirmed::AllSent`] where all was sent and the confirmation was lost: the server may have it or not.
     pub async fn finish(mut self) -> std::result::Result<u64, Unconfirmed> {
-        if let Some(stream) = self.stream.take()
-            && let Err(error) = stream.close_sending().await
-        {
-            let reason = self.lease.finish(&self.operation).await;
-            return Err(match reason {
-                Err(reason) if reason.is_refusal() => Unconfirmed::Failed(reason),
-                _ => Unconfirmed::AllSent(error),
-            });
+        let ended = match &mut self.stream {
+            Some(stream) => stream.end_sending().await,
+            None => Err(Error::new(
+                ErrorKind::Lost,
+                &self.operation,
+                "the upload is over",
+            )),
+        };
+        let answered = self.lease.finish(&self.operation).await;
+        if let Some(stream) = self.stream.take() {
+            stream.close_sent().await;
         }
-        match self.lease.finish(&self.operation).await {
-            Ok(_) => Ok(self.sent),
-            Err(error) if error.is_connection() => Err(Unconfirmed::AllSent(error)),
-            Err(error) => Err(Unconfirmed::Failed(error)),
+        match (answered, ended) {
+            (Ok(_), Ok(())) => Ok(self.sent),
+            (Err(error), _) if !error.is_connection() => Err(Unconfirmed::Failed(error)),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(Unconfirmed::AllSent(error)),
         }
     }
 }
