@@ -142,10 +142,13 @@ impl Remote {
             Err(Error::Absent(_) | Error::NotDir(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
-        match folder.entries.get(path.name()) {
-            Some(item) if item.settled => Ok(Some(item.clone())),
+        let (found, complete) = (folder.entries.get(path.name()).cloned(), folder.complete);
+        // Changing a listing that somebody holds would copy it.
+        drop(folder);
+        match found {
+            Some(item) if item.settled => Ok(Some(item)),
             Some(_) => self.settle(path).await,
-            None if folder.complete => Ok(None),
+            None if complete => Ok(None),
             None => self.ask(path).await,
         }
     }
