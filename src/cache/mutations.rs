@@ -132,10 +132,25 @@ impl Remote {
         Ok(())
     }
 
-    /// Makes `path` a symbolic link to `target`.
+    /// Makes `path` a symbolic link to `target`, and looks whether it is one.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the server makes a link to something else of it: ProFTPD's `SITE SYMLINK` writes an
+    /// absolute path for a relative one. That link is removed again.
     pub async fn make_link(&self, target: &[u8], path: &RemotePath) -> Result<()> {
         let done = on_session!(self.pool(), Retry::Never, session => session.symlink(target, path));
         self.settle_doubt(path, done, Expected::Link).await?;
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        let targets =
+            on_session!(self.pool(), Retry::Idempotent, session => session.link_targets(&dir))?;
+        let made = targets.into_iter().find(|(name, _)| name == path.name());
+        if made.as_ref().is_none_or(|(_, made)| made != target) {
+            self.remove_file(path).await?;
+            let detail = "the server made a link to something else of it";
+            let error =
+                ftp::Error::new(ErrorKind::NotImplemented, format!("symlink {path}"), detail);
+            return Err(Error::Unsupported(error));
+        }
         let entry = Entry {
             kind: Kind::Symlink,
             target: Some(target.to_vec()),

@@ -16,7 +16,7 @@ pub enum Retry {
     Never,
 }
 
-/// A lease, and how often its operation may still be tried. See [`on_session`].
+/// A lease, and how often its operation may still be tried. See `on_session!`.
 #[derive(Debug)]
 pub struct Attempts {
     lease: Lease,
