@@ -45,6 +45,14 @@ impl Item {
         }
     }
 
+    /// An item of `entry`, of which more is to be asked before it is relied on.
+    pub fn unsettled(entry: Entry) -> Self {
+        Self {
+            settled: false,
+            ..Self::new(entry)
+        }
+    }
+
     /// Takes the exact time, where the server said one; either way nothing more is asked.
     pub fn settle(&mut self, seconds: Option<i64>, size: Option<u64>) {
         if let Some(seconds) = seconds {

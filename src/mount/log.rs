@@ -52,9 +52,9 @@ pub fn start(config: &LogConfig, foreground: bool) -> Result<(), StartError> {
 fn filter(debug: bool) -> Result<EnvFilter, ParseError> {
     match std::env::var("FTPFS_LOG") {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(text),
-        // fuser's own words repeat what the adapter logs.
-        _ if debug => EnvFilter::try_new("warn,ftpfs=debug"),
-        _ => EnvFilter::try_new("warn,ftpfs=info"),
+        // fuser's own words repeat what the adapter logs, and warn of each request that we leave to the kernel.
+        _ if debug => EnvFilter::try_new("warn,fuser=error,ftpfs=debug"),
+        _ => EnvFilter::try_new("warn,fuser=error,ftpfs=info"),
     }
 }
 

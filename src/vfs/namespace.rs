@@ -39,7 +39,7 @@ pub enum Replace {
 pub struct DirSnapshot {
     parent: u64,
     path: RemotePath,
-    names: Vec<(Vec<u8>, Kind)>,
+    items: Vec<Item>,
 }
 
 impl Vfs {
@@ -149,14 +149,14 @@ impl Vfs {
                     }
                 }
                 _ => {
-                    let Some((name, kind)) = snapshot.names.get(at as usize - 2) else {
+                    let Some(Item { entry, .. }) = snapshot.items.get(at as usize - 2) else {
                         break;
                     };
-                    let number = self.inodes().number(ino, name);
+                    let number = self.inodes().number(ino, &entry.name);
                     DirEntry {
-                        name: name.clone(),
+                        name: entry.name.clone(),
                         ino: number,
-                        kind: *kind,
+                        kind: entry.kind,
                         next: at + 1,
                     }
                 }
@@ -172,17 +172,21 @@ impl Vfs {
     ///
     /// Does not count as a mention to the kernel; [`Vfs::mention`] does.
     pub fn attr_in_dir(&self, fh: u64, entry: &DirEntry) -> Option<Attr> {
-        let (dir, path) = match self.handles().get(fh) {
-            Some(Handle::Dir { ino, snapshot, .. }) => (*ino, snapshot.path.join(&entry.name)),
-            _ => return None,
+        let Some(Handle::Dir {
+            ino: dir, snapshot, ..
+        }) = self.handle(fh)
+        else {
+            return None;
         };
-        if entry.name == b"." || entry.name == b".." {
-            let entry_of = Entry {
-                name: Vec::new(),
-                ..self.root_entry()
-            };
-            return Some(self.config.attr(entry.ino, &entry_of, false));
-        }
+        let Some(listed) = entry
+            .next
+            .checked_sub(3)
+            .and_then(|at| snapshot.items.get(at as usize))
+        else {
+            // `.` and `..`, whose attributes the kernel does not take from here.
+            return Some(self.config.attr(entry.ino, &self.root_entry(), false));
+        };
+        let path = snapshot.path.join(&entry.name);
         let ino = self.inodes().intern(dir, &entry.name, entry.kind);
         let (staged, last) = self
             .with_node(ino, |node| (node.staged.clone(), node.entry.clone()))
@@ -190,19 +194,17 @@ impl Vfs {
         if let Some(staged) = staged {
             return Some(self.staged_attr(ino, last.as_ref(), &staged));
         }
-        match self.remote.peek(&path) {
-            Some(Some(item)) if item.entry.kind == entry.kind => {
-                Some(self.learn(ino, &path, &item))
-            }
-            // The listing aged away while it was read: known by its kind, asked again when it is used.
-            _ => {
-                let entry = Entry {
-                    kind: entry.kind,
-                    name: entry.name.clone(),
-                    ..self.root_entry()
-                };
-                Some(self.config.attr(ino, &entry, false))
-            }
+        let item = match self.remote.peek(&path) {
+            Some(None) => return None,
+            Some(Some(item)) if item.entry.kind == entry.kind => item,
+            // Another kind by now, or the listing has aged away while it was read.
+            _ => listed.clone(),
+        };
+        match last {
+            _ if item.settled => Some(self.learn(ino, &path, &item)),
+            // The kernel takes these for true even if it may not keep them: rather the last exact ones.
+            Some(last) => Some(self.attr_of(ino, &path, &Item::unsettled(last))),
+            None => Some(self.attr_of(ino, &path, &item)),
         }
     }
 
@@ -499,21 +501,21 @@ impl Vfs {
     async fn snapshot(&self, ino: u64) -> Result<Arc<DirSnapshot>> {
         let path = self.path(ino)?;
         let folder = self.remote.list(&path).await?;
-        let mut names: Vec<(Vec<u8>, Kind)> = folder
-            .entries
-            .iter()
-            .map(|(name, item)| (name.clone(), item.entry.kind))
-            .collect();
+        let mut items: Vec<Item> = folder.entries.values().cloned().collect();
         let inodes = self.inodes();
         for name in inodes.created_in(ino) {
             if !folder.entries.contains_key(&name) {
-                names.push((name, Kind::File));
+                items.push(Item::unsettled(Entry {
+                    name,
+                    kind: Kind::File,
+                    ..self.root_entry()
+                }));
             }
         }
         Ok(Arc::new(DirSnapshot {
             parent: inodes.parent(ino),
             path,
-            names,
+            items,
         }))
     }
 
