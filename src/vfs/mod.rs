@@ -53,7 +53,7 @@ pub struct VfsConfig {
     pub umask: Option<u32>,
     /// Whether every change is refused.
     pub read_only: bool,
-    /// Folder under which the private staging folder is made.
+    /// Folder that changes are staged in.
     pub staging: PathBuf,
 }
 
@@ -85,7 +85,9 @@ impl Vfs {
     ) -> std::result::Result<Self, String> {
         let staging = Staging::new(&config.staging).map_err(|error| {
             let path = config.staging.display();
-            format!("cannot make a staging folder in {path}: {error}; name another one with -o staging=DIR")
+            format!(
+                "cannot stage changes in {path}: {error}; name another folder with -o staging=DIR"
+            )
         })?;
         let server = Server::new(server).map_err(|error| error.to_string())?;
         let host = server.config.host.clone();

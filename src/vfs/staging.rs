@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -14,12 +14,10 @@ use rangemap::RangeSet;
 
 use crate::cache::Version;
 
-/// The private folder that staged files live in; removed with all that is in it when dropped.
+/// Where staged files live. They have no names, so that nobody else can open them and nothing is left behind.
 #[derive(Debug)]
 pub struct Staging {
-    dir: tempfile::TempDir,
-    /// Where bytes go that could not be sent.
-    parent: PathBuf,
+    dir: PathBuf,
 }
 
 /// One staged file.
@@ -57,16 +55,18 @@ pub struct State {
 }
 
 impl Staging {
-    /// Makes a private folder under `parent`, which is made if needed.
-    pub fn new(parent: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(parent)?;
-        let dir = tempfile::Builder::new()
-            .prefix("staged-")
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir_in(parent)?;
+    /// Stages in `dir`, which is made, for its owner alone, if it is not there.
+    ///
+    /// # Errors
+    /// If no file can be made in it.
+    pub fn new(dir: &Path) -> io::Result<Self> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+        tempfile::tempfile_in(dir)?;
         Ok(Self {
-            dir,
-            parent: parent.to_owned(),
+            dir: dir.to_owned(),
         })
     }
 
@@ -99,9 +99,11 @@ impl Staging {
             .map(|c| if c.is_control() { '_' } else { c })
             .take(60)
             .collect();
-        let dir = self.parent.join("unsent");
-        std::fs::create_dir_all(&dir)?;
-        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))?;
+        let dir = self.dir.join("unsent");
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)?;
         let mut copy = tempfile::Builder::new()
             .prefix("")
             .suffix(&format!("-{readable}"))
