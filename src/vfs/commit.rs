@@ -43,7 +43,9 @@ impl Vfs {
         };
         let path = self.path(parent)?.join(&name);
         if state.changed {
-            let entry = self.send(ino, &path, &staged, &state).await?;
+            let sent = self.send(ino, &path, &staged, &state).await;
+            let entry =
+                sent.inspect_err(|error| staged.state().failed = Some(error.to_string()))?;
             let now = version(&entry);
             staged.committed(now);
             self.with_node(ino, |node| {

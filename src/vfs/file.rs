@@ -234,7 +234,12 @@ impl Vfs {
             staged.truncate(size)?;
         }
         if self.with_node(ino, |node| node.writers)? == 0 {
-            self.commit(ino).await?;
+            let sent = self.commit(ino).await;
+            if sent.is_err() {
+                // Nobody wrote anything: the file stays as it is on the server, and the caller is told.
+                self.with_node(ino, |node| node.staged = None)?;
+            }
+            sent?;
             self.unstage(ino).await;
         }
         Ok(())
@@ -255,8 +260,16 @@ impl Vfs {
 
     /// Lets the staged file of `ino` go once the server has it; what cannot be sent is kept.
     async fn unstage(&self, ino: u64) {
-        if let Err(error) = self.commit(ino).await {
-            self.rescue(ino, &error);
+        // What was refused at close, and said there, is not sent once more.
+        let failed = self
+            .staged(ino)
+            .and_then(|staged| staged.state().failed.clone());
+        let failed = match failed {
+            Some(reason) => Some(reason),
+            None => self.commit(ino).await.err().map(|error| error.to_string()),
+        };
+        if let Some(reason) = failed {
+            self.rescue(ino, &reason);
         }
         let mut inodes = self.inodes();
         if let Some(node) = inodes.get_mut(ino)

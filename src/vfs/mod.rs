@@ -124,7 +124,7 @@ impl Vfs {
         let staged = self.inodes().staged();
         for ino in staged {
             if let Err(error) = self.commit(ino).await {
-                unsent.push(self.rescue(ino, &error));
+                unsent.push(self.rescue(ino, &error.to_string()));
             }
         }
         self.remote.pool().close().await;
@@ -136,7 +136,7 @@ impl Vfs {
     }
 
     /// Keeps the bytes of a staged file that could not be sent; what to tell the user.
-    fn rescue(&self, ino: u64, error: &Error) -> String {
+    fn rescue(&self, ino: u64, error: &str) -> String {
         let (staged, name) = {
             let inodes = self.inodes();
             let name = inodes
@@ -167,6 +167,8 @@ impl Vfs {
         let mut inodes = self.inodes();
         if let Some(node) = inodes.get_mut(ino) {
             node.staged = None;
+            // The kernel's pages may hold what the server does not have.
+            node.cached = None;
         }
         if let Some((parent, name)) = inodes.place(ino) {
             inodes.server_has(parent, &name);

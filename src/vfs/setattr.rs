@@ -27,10 +27,12 @@ pub struct Change {
 impl Vfs {
     /// Changes the attributes of `ino`; they are as returned when this is done.
     pub async fn setattr(&self, ino: u64, change: Change) -> Result<Attr> {
-        if self.config.read_only && (change.mode.or(change.uid).or(change.gid)).is_some()
-            || change.size.is_some()
-            || change.mtime.is_some()
-        {
+        let changes = [
+            change.mode.is_some(),
+            change.uid.is_some(),
+            change.gid.is_some(),
+        ];
+        if changes.contains(&true) || change.size.is_some() || change.mtime.is_some() {
             self.writable()?;
         }
         let other = |wanted: Option<u32>, shown: u32| wanted.is_some_and(|wanted| wanted != shown);

@@ -46,6 +46,8 @@ pub struct State {
     dirty: RangeSet<u64>,
     /// Whether anything is to be sent, be it only an empty file.
     pub changed: bool,
+    /// Why the last commit failed, if nothing was written since.
+    pub failed: Option<String>,
     /// When it was last written to here.
     pub written: SystemTime,
     /// A time of modification to be set after the next commit, Unix seconds.
@@ -85,6 +87,7 @@ impl Staging {
                 local: RangeSet::new(),
                 dirty: RangeSet::new(),
                 changed: base.is_none(),
+                failed: None,
                 written: SystemTime::now(),
                 mtime: None,
                 mode: None,
@@ -182,6 +185,7 @@ impl Staged {
         state.base_end = version.size;
         state.dirty.clear();
         state.changed = false;
+        state.failed = None;
     }
 }
 
@@ -215,6 +219,7 @@ impl State {
 
     fn touch(&mut self) {
         self.changed = true;
+        self.failed = None;
         self.written = SystemTime::now();
         // A time that was set before this write would not be true any more.
         self.mtime = None;
