@@ -4,6 +4,8 @@
 //! are not in this process have to be there already, by `scripts/servers install`.
 
 mod embedded;
+mod model;
+mod model_mount;
 mod odd;
 mod raw;
 mod server_trials;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let mut trials = odd::trials::trials();
     for kind in kinds {
         trials.extend(server_trials::trials(kind));
+        trials.extend(model::trials(kind));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
