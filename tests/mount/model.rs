@@ -371,7 +371,12 @@ impl Side {
             Op::Mkdir(name) => nothing(sys::mkdir(path(name), Mode::from_raw_mode(0o755))),
             Op::Rmdir(name) => nothing(sys::rmdir(path(name))),
             Op::Rename(from, to) => nothing(sys::rename(path(from), path(to))),
-            Op::Chmod(name, mode) => nothing(sys::chmod(path(name), Mode::from_raw_mode(*mode))),
+            Op::Chmod(name, mode) => {
+                let path = path(name);
+                // The server has to be able to enter its folders.
+                let mode = if path.is_dir() { mode | 0o700 } else { *mode };
+                nothing(sys::chmod(path, Mode::from_raw_mode(mode)))
+            }
             Op::SetTime(name, seconds) => {
                 let times = whole(*seconds);
                 nothing(sys::utimensat(CWD, path(name), &times, AtFlags::empty()))

@@ -76,7 +76,8 @@ impl ModelMount {
         if up && is_mounted(&mount.path) {
             Ok(mount)
         } else {
-            Err(mount.log())
+            let state = if up { "ended" } else { "hangs" };
+            Err(format!("it {state}; its log: {}", mount.log()))
         }
     }
 
@@ -84,11 +85,6 @@ impl ModelMount {
     pub fn log(&self) -> String {
         let log = fs::read(self.folder.path().join(LOG)).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()
-    }
-
-    /// The process that serves it.
-    pub fn pid(&self) -> u32 {
-        self.daemon.id()
     }
 
     /// Sends `signal` to it.
