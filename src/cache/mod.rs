@@ -171,10 +171,33 @@ impl Remote {
         }
     }
 
-    /// What is at `path` by the server's word of this moment.
+    /// What is at `path` by the server's word of this moment; of a hidden name too.
     pub async fn stat_now(&self, path: &RemotePath) -> Result<Option<Item>> {
+        if self.is_hidden(path) {
+            return self.stat_hidden(path).await;
+        }
         self.expire(path);
         self.stat(path).await
+    }
+
+    fn is_hidden(&self, path: &RemotePath) -> bool {
+        let hidden = self.inner.hidden.lock().expect("no panic while locked");
+        hidden.contains(path)
+    }
+
+    /// A hidden name is left out of all that is remembered: one listing is looked at for it alone.
+    async fn stat_hidden(&self, path: &RemotePath) -> Result<Option<Item>> {
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        let listing =
+            on_session!(self.pool(), Retry::Idempotent, session => session.list(&dir))?;
+        let found = listing
+            .entries
+            .into_iter()
+            .find(|entry| entry.name == path.name());
+        match found {
+            None if !listing.complete => self.ask(path).await,
+            found => Ok(found.map(Item::new)),
+        }
     }
 
     /// The content of the file `id`, whose version is `version`: blocks of another version are not used again.
@@ -394,12 +417,7 @@ impl Remote {
 
     fn patch(&self, path: &RemotePath, patch: Patch) {
         let Some(dir) = path.parent() else { return };
-        let hidden = self
-            .inner
-            .hidden
-            .lock()
-            .expect("no panic while locked")
-            .contains(path);
+        let hidden = self.is_hidden(path);
         match patch {
             Patch::Put(_) if hidden => {}
             patch => self.listings().patch(&dir, patch),

@@ -16,7 +16,10 @@ enum Outcome {
 impl Remote {
     /// Makes the folder `path`, whose name the caller knows to be free.
     pub async fn make_dir(&self, path: &RemotePath) -> Result<()> {
-        let done = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
+        let mut done = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
+        if self.is_undone(path, &done, Expected::Dir).await? {
+            done = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
+        }
         match self.settle_doubt(path, done, Expected::Dir).await {
             Ok(()) => {
                 self.patch(path, Patch::Put(fresh_dir(path)));
@@ -32,7 +35,10 @@ impl Remote {
 
     /// Removes the empty folder `path`, which the caller knows to be a folder.
     pub async fn remove_dir(&self, path: &RemotePath) -> Result<()> {
-        let done = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
+        let mut done = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
+        if self.is_undone(path, &done, Expected::Nothing).await? {
+            done = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
+        }
         match self.settle_doubt(path, done, Expected::Nothing).await {
             Ok(()) => {
                 self.patch(path, Patch::Remove(path.name().to_vec()));
@@ -53,7 +59,10 @@ impl Remote {
 
     /// Removes the file or link `path`, which the caller knows not to be a folder.
     pub async fn remove_file(&self, path: &RemotePath) -> Result<()> {
-        let done = on_session!(self.pool(), Retry::Never, session => session.delete(path));
+        let mut done = on_session!(self.pool(), Retry::Never, session => session.delete(path));
+        if self.is_undone(path, &done, Expected::Nothing).await? {
+            done = on_session!(self.pool(), Retry::Never, session => session.delete(path));
+        }
         match self.settle_doubt(path, done, Expected::Nothing).await {
             Ok(()) => {
                 self.patch(path, Patch::Remove(path.name().to_vec()));
@@ -259,6 +268,26 @@ impl Remote {
                 ..entry.clone()
             }),
         );
+    }
+
+    /// After a lost connection: whether the server is sure that nothing was done, so that it may be tried once more.
+    ///
+    /// Not after a timeout: then it may yet be done.
+    async fn is_undone(
+        &self,
+        path: &RemotePath,
+        done: &ftp::Result<()>,
+        expected: Expected,
+    ) -> Result<bool> {
+        match done {
+            Err(error) if error.kind == ErrorKind::Lost => {
+                self.patch(path, Patch::Doubt);
+                let found = self.stat_now(path).await?;
+                let outcome = expected.compare(found.map(|item| item.entry.kind));
+                Ok(matches!(outcome, Outcome::NotDone))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// After a lost answer: whether `path` is as `expected` now.

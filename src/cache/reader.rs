@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::sync::Notify;
 use tracing::debug;
 
@@ -278,9 +278,26 @@ impl Fetch {
     async fn download(&self, at: &mut u64) -> Result<()> {
         let content = &self.content;
         let size = content.version.size;
-        let mut download = Download::open(&content.pool, &self.path, *at).await?;
         // Received and not yet in the cache; stands at `at`.
         let mut fresh = BytesMut::new();
+        let mut download = match Download::open(&content.pool, &self.path, *at).await {
+            // Without REST the way to a byte leads through all those before it.
+            Err(error) if error.kind == ErrorKind::NotImplemented && *at > 0 => {
+                let mut download = Download::open(&content.pool, &self.path, 0).await?;
+                let mut skipped = 0;
+                while skipped < *at {
+                    fresh.reserve(PIECE);
+                    if download.receive(&mut fresh).await? == 0 {
+                        return Err(Error::Stale(self.path.clone()));
+                    }
+                    let surplus = fresh.len().min((*at - skipped) as usize);
+                    fresh.advance(surplus);
+                    skipped += surplus as u64;
+                }
+                download
+            }
+            opened => opened?,
+        };
         loop {
             let (demanded, limit) = self.wishes();
             let received = *at + fresh.len() as u64;

@@ -9,7 +9,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::trace;
+use tracing::debug;
 
 use super::command::Command;
 use super::error::{Error, ErrorKind, Result};
@@ -125,7 +125,7 @@ impl Control {
                 let detail = "a name with a line end or a zero byte cannot be sent over FTP";
                 return Err(Error::new(ErrorKind::Name, command.to_string(), detail));
             }
-            trace!(%command, "send");
+            debug!(%command, "send");
             let start = wire.len();
             command.write_to(&mut wire);
             let begun = writes.last().copied().unwrap_or(0);
@@ -245,7 +245,7 @@ impl Control {
                 }
                 self.reply_bytes += line.len();
                 if let Some(reply) = self.assembler.push(&line) {
-                    trace!(%reply, "reply");
+                    debug!(%reply, "reply");
                     self.reply_bytes = 0;
                     return Ok(reply);
                 }

@@ -42,6 +42,11 @@ impl Session {
         self.perform(Command::new("CWD", argument)).await?;
         if self.knows(|profile| profile.mlsd) != Some(false) {
             match self.list_by(Command::bare("MLSD")).await {
+                Ok((body, _)) if body.last().is_some_and(|&last| last != b'\n') => {
+                    // Every line has an end (RFC 3659 s7.2), whatever the reply says.
+                    let detail = "the listing ends within a line";
+                    return Err(Error::new(ErrorKind::Cut, format!("MLSD of {dir}"), detail));
+                }
                 Ok((body, reply)) => {
                     self.server
                         .with_profile(|profile| profile.mlsd = Some(true));
@@ -253,6 +258,7 @@ impl Session {
             // The server sends from the start of the file: not what was asked for.
             self.server
                 .with_profile(|profile| profile.rest = Some(false));
+            self.stale_rest = false;
             self.abandon(stream).await;
             return Err(Error::new(
                 ErrorKind::NotImplemented,

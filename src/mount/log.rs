@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::StartError;
 
@@ -29,7 +30,15 @@ pub struct LogConfig {
 pub fn start(config: &LogConfig, foreground: bool) -> Result<(), StartError> {
     let filter = filter(config.debug)
         .map_err(|e| StartError(format!("$FTPFS_LOG is not a filter of the log: {e}")))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+    // A request is a span: one line for each, with the time it took.
+    let spans = if config.debug {
+        FmtSpan::CLOSE
+    } else {
+        FmtSpan::NONE
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_span_events(spans);
     match &config.file {
         Some(path) => {
             let file = open(path)

@@ -18,7 +18,12 @@ pub fn prepare(path: &Path, config: &MountConfig) -> Result<PathBuf, StartError>
     let mut path = resolve(path)?;
     let mut cleared = 0;
     let metadata = loop {
-        match fs::metadata(&path) {
+        // The kernel may still know the attributes of what is dead: only the second question goes there.
+        let asked = fs::metadata(&path).and_then(|metadata| {
+            rustix::fs::statfs(&path)?;
+            Ok(metadata)
+        });
+        match asked {
             Ok(metadata) => break metadata,
             Err(e) if is(&e, Errno::NOTCONN) && cleared < MOST_DEAD_MOUNTS => {
                 clear_dead(&path, config)?;

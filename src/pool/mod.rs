@@ -201,6 +201,8 @@ impl Pool {
                         return Err(error);
                     }
                 }
+                // What did not answer in all that time is not asked again: whoever waits is to know.
+                Err(error) if error.kind == ErrorKind::TimedOut => return Err(error),
                 Err(error) if error.is_connection() => match pause {
                     Some(pause) => tokio::time::sleep(*pause).await,
                     None => return Err(error),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tracing::debug;
 
-use super::attr::version;
+use super::attr::{unix_seconds, version};
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
 use crate::cache::{self, Source};
@@ -33,9 +33,13 @@ impl Vfs {
             return Ok(());
         };
         let _order = staged.order.lock().await;
-        let state = staged.state().clone();
+        let mut state = staged.state().clone();
         if !state.pending() {
             return Ok(());
+        }
+        if state.changed && plan(&state, true) == Plan::Nothing {
+            // The same bytes were written again, which makes the file a new one all the same: `: >stamp`.
+            state.mtime = state.mtime.or(Some(unix_seconds(state.written)));
         }
         let Some((parent, name)) = self.inodes().place(ino) else {
             // It has no name any more: nobody will ever ask the server for it.
@@ -204,11 +208,11 @@ fn plan(state: &State, occupied: bool) -> Plan {
     let Some(base) = state.base else {
         return if occupied { Plan::Replace } else { Plan::Store };
     };
-    if state.only_grown() && state.size == base.size {
-        return Plan::Nothing;
-    }
     if state.size == 0 || base.size == 0 {
         return Plan::Store;
+    }
+    if state.only_grown() && state.size == base.size {
+        return Plan::Nothing;
     }
     if state.only_grown() {
         Plan::Append(base.size)

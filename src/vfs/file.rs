@@ -223,7 +223,8 @@ impl Vfs {
         {
             return Err(Error::BadHandle);
         }
-        if self.staged(ino).is_none() {
+        // Of a file without a name everything is known already, and nobody else changes it.
+        if self.staged(ino).is_none() && !self.with_node(ino, |node| node.unlinked)? {
             let path = self.path(ino)?;
             let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
             self.with_node(ino, |node| node.entry = Some(item.entry))?;

@@ -185,8 +185,9 @@ impl Vfs {
 
     /// The attributes of `ino` with what is staged for it; `entry` is the server's word, if it has it.
     fn staged_attr(&self, ino: u64, entry: Option<&Entry>, staged: &Staged) -> Attr {
+        let entry = entry.map(|entry| self.with_kept(ino, entry));
         let state = staged.state();
-        let mode = state.mode.or(entry.and_then(|entry| entry.mode));
+        let mode = state.mode.or(entry.as_ref().and_then(|entry| entry.mode));
         let mtime = match (state.mtime, state.changed) {
             (Some(seconds), _) => system_time(seconds),
             (None, true) => state.written,
@@ -205,6 +206,15 @@ impl Vfs {
             gid: self.config.gid,
             lasting: !state.pending(),
         }
+    }
+
+    /// The server's word of `ino` with what is kept here because the server cannot be told.
+    fn with_kept(&self, ino: u64, entry: &Entry) -> Entry {
+        let mut entry = entry.clone();
+        if let Ok(path) = self.path(ino) {
+            self.overlay().apply(&path, &mut entry);
+        }
+        entry
     }
 
     fn path(&self, ino: u64) -> Result<RemotePath> {

@@ -4,10 +4,15 @@
 //! are not in this process have to be there already, by `scripts/servers install`.
 
 mod embedded;
+mod faults;
+mod layers;
+mod model;
+mod model_mount;
 mod odd;
 mod raw;
 mod server_trials;
 mod servers;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -23,8 +28,13 @@ fn main() -> ExitCode {
         }
     };
     let mut trials = odd::trials::trials();
+    trials.extend(faults::trials());
+    trials.extend(layers::trials());
+    trials.extend(usage::trials(&kinds));
     for kind in kinds {
         trials.extend(server_trials::trials(kind));
+        trials.extend(model::trials(kind));
+        trials.extend(faults::trials_of(kind));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

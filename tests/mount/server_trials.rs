@@ -124,7 +124,7 @@ fn tls_is_offered_when_asked(kind: ServerKind) -> Result<(), Failed> {
 }
 
 /// Makes a certificate and its key in one file.
-fn self_signed(folder: &Path) -> io::Result<PathBuf> {
+pub fn self_signed(folder: &Path) -> io::Result<PathBuf> {
     let [key, pem] = ["key.pem", "both.pem"].map(|name| folder.join(name));
     let made = Command::new("openssl")
         .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' '))

@@ -68,7 +68,13 @@ struct State {
     features: Vec<String>,
     scripts: HashMap<String, Script>,
     faults: Vec<(String, Fault, Times)>,
+    start_in: Vec<u8>,
     max_sessions: usize,
+    excess: String,
+    bodies: HashMap<String, Vec<u8>>,
+    split: bool,
+    pasv_address: [u8; 4],
+    junk: Vec<u8>,
     received: Vec<(String, Vec<u8>)>,
     sessions: Vec<(SocketAddr, TcpStream)>,
     accepted: usize,
@@ -103,7 +109,13 @@ impl Odd {
             features: features.map(str::to_owned).to_vec(),
             scripts: HashMap::new(),
             faults: Vec::new(),
+            start_in: b"/".to_vec(),
             max_sessions: usize::MAX,
+            excess: "421 Too many sessions".to_owned(),
+            bodies: HashMap::new(),
+            split: false,
+            pasv_address: [127, 0, 0, 1],
+            junk: Vec::new(),
             received: Vec::new(),
             sessions: Vec::new(),
             accepted: 0,
@@ -189,13 +201,49 @@ impl Odd {
     /// Takes back every fault and script of `verb`.
     pub fn heal(&self, verb: &str) {
         let mut state = self.state();
+        state.bodies.remove(verb);
         state.faults.retain(|(of, ..)| of != verb);
         state.scripts.remove(verb);
+    }
+
+    /// Cuts a listing by `verb` after `bytes` bytes.
+    pub fn cut_listing_after(&self, verb: &str, bytes: usize, cut: Cut, times: Times) {
+        self.fault(verb, Fault::CutAfter(bytes, cut), times);
     }
 
     /// Greets with 421 while this many sessions are open.
     pub fn max_sessions(&self, most: usize) {
         self.state().max_sessions = most;
+    }
+
+    /// Says `line` in place of that 421.
+    pub fn refuse_excess_with(&self, line: &str) {
+        self.state().excess = line.to_owned();
+    }
+
+    /// Sends `bytes` as the data of every download or listing by `verb`.
+    pub fn send_as(&self, verb: &str, bytes: &[u8]) {
+        self.state().bodies.insert(verb.to_owned(), bytes.to_vec());
+    }
+
+    /// Says `address` in the replies to `PASV`.
+    pub fn send_pasv_address(&self, address: [u8; 4]) {
+        self.state().pasv_address = address;
+    }
+
+    /// Lets the logins to come land in the folder `path`.
+    pub fn start_in(&self, path: &str) {
+        self.state().start_in = path.as_bytes().to_vec();
+    }
+
+    /// Sends every reply byte by byte.
+    pub fn split_replies(&self) {
+        self.state().split = true;
+    }
+
+    /// Sends `bytes` ahead of every final reply.
+    pub fn junk_before_replies(&self, bytes: &[u8]) {
+        self.state().junk = bytes.to_vec();
     }
 
     /// How often `verb` was received since the start or [`Odd::forget`].
@@ -270,7 +318,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Mutex<State>>) {
             return;
         }
         if state.sessions.len() >= state.max_sessions {
-            let _ = control.write_all(b"421 Too many sessions\r\n");
+            let _ = control.write_all(format!("{}\r\n", state.excess).as_bytes());
             continue;
         }
         // Steps are to arrive as they are written.

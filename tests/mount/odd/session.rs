@@ -43,7 +43,11 @@ impl Session {
 
     /// Serves until the client leaves or a step or fault ends the session.
     pub fn serve(&mut self) -> io::Result<()> {
-        let greeting = lock(&self.shared).greeting.clone();
+        let greeting = {
+            let state = lock(&self.shared);
+            self.folder.clone_from(&state.start_in);
+            state.greeting.clone()
+        };
         if self.run(greeting, "", b"")?.is_break() {
             return Ok(());
         }
@@ -133,10 +137,18 @@ impl Session {
         if self.losing {
             return Ok(Break(()));
         }
-        self.control
-            .get_mut()
-            .write_all(&[reply, b"\r\n"].concat())?;
+        let junk = lock(&self.shared).junk.clone();
+        self.write(&[&junk, reply, b"\r\n"].concat())?;
         Ok(Continue(()))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let split = lock(&self.shared).split;
+        let piece = if split { 1 } else { bytes.len() };
+        for piece in bytes.chunks(piece.max(1)) {
+            self.control.get_mut().write_all(piece)?;
+        }
+        Ok(())
     }
 
     /// Does a command without a transfer; returns its reply.
@@ -163,7 +175,10 @@ impl Session {
                 self.folder = path;
                 b"250 Done".into()
             }
-            "EPSV" | "PASV" => self.listen(verb),
+            "EPSV" | "PASV" => {
+                let address = state.pasv_address;
+                self.listen(verb, address)
+            }
             "REST" => match std::str::from_utf8(argument).map(str::parse) {
                 Ok(Ok(offset)) => {
                     self.restart = offset;
@@ -237,7 +252,7 @@ impl Session {
     }
 
     /// `EPSV`, `PASV`.
-    fn listen(&mut self, verb: &str) -> Vec<u8> {
+    fn listen(&mut self, verb: &str, [a, b, c, d]: [u8; 4]) -> Vec<u8> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         match listener.and_then(|listener| Ok((listener.local_addr()?.port(), listener))) {
             Ok((port, listener)) => {
@@ -245,7 +260,7 @@ impl Session {
                 let (high, low) = (port >> 8, port & 255);
                 match verb {
                     "EPSV" => format!("229 Entering (|||{port}|)").into(),
-                    _ => format!("227 Entering (127,0,0,1,{high},{low})").into(),
+                    _ => format!("227 Entering ({a},{b},{c},{d},{high},{low})").into(),
                 }
             }
             Err(error) => format!("425 {error}").into(),
@@ -282,8 +297,9 @@ impl Session {
     }
 
     fn bytes_of(&self, verb: &str, path: &[u8], start: usize, all: bool) -> Option<Vec<u8>> {
-        let tree = &lock(&self.shared).tree;
+        let State { tree, bodies, .. } = &*lock(&self.shared);
         match verb {
+            _ if bodies.contains_key(verb) => bodies.get(verb).cloned(),
             "MLSD" => tree.mlsd(path),
             "LIST" => tree.list(path, all),
             _ => Some(
@@ -371,7 +387,7 @@ impl Session {
             }
         };
         data.set_nonblocking(false)?;
-        self.control.get_mut().write_all(b"150 Here it comes\r\n")?;
+        self.write(b"150 Here it comes\r\n")?;
         Ok(Some(data))
     }
 

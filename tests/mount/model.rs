@@ -1,0 +1,593 @@
+//! Random operations on the mount and on a plain local folder: both have to do the same.
+//!
+//! After each step the outcome is the same, the trees are the same, and the server's own disk has
+//! every file that nobody has open for writing. Times are compared where they were set: those lie
+//! before 2020, all others after. `FTPFS_TEST_CASES` asks for more cases than the few of a normal
+//! run, `FTPFS_TEST_SEED` for other ones.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::{Failed, Trial};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use rustix::fs::{self as sys, AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::{Errno, pread, pwrite};
+
+use crate::model_mount::{DEADLINE, ModelMount, run, within};
+use crate::servers::{Server, ServerKind};
+
+/// The trials for one server.
+pub fn trials(kind: ServerKind) -> Vec<Trial> {
+    let mounts: [(&str, &'static [&str]); 3] = [
+        ("defaults", &[]),
+        ("no_attr_timeout", &["attr_timeout=0"]),
+        ("one_session", &["max_conns=1", "cache_size=1M"]),
+    ];
+    let trial = |(name, options): (&str, &'static [&str])| {
+        let name = format!("{}::model::{name}", kind.name());
+        Trial::test(name, move || any_operations(kind, options))
+    };
+    mounts.into_iter().map(trial).collect()
+}
+
+fn any_operations(kind: ServerKind, options: &[&str]) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let mount = ModelMount::of(&server, options);
+    let number = |name: &str, default: u64| -> Result<u64, Failed> {
+        match std::env::var(name) {
+            Ok(text) => Ok(text.parse()?),
+            Err(_) => Ok(default),
+        }
+    };
+    let seed = number("FTPFS_TEST_SEED", 1)?;
+    let config = Config {
+        cases: u32::try_from(number("FTPFS_TEST_CASES", 24)?)?,
+        failure_persistence: None,
+        // Each takes a second or so.
+        max_shrink_iters: 300,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let cases = std::cell::Cell::new(0);
+    let outcome = TestRunner::new_with_rng(config, rng).run(&script(), |script| {
+        cases.set(cases.get() + 1);
+        let case = format!("case {}", cases.get());
+        Both::new(&server, &mount, &case)
+            .and_then(|mut both| both.run(&script))
+            .map_err(TestCaseError::fail)
+    });
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(TestError::Fail(reason, Script(operations))) => {
+            let list: Vec<String> = operations.iter().map(|op| format!("  {op:?}")).collect();
+            let list = list.join("\n");
+            let message = format!("FTPFS_TEST_SEED={seed}: {reason}\nafter\n{list}");
+            panic!("{message}")
+        }
+        Err(error) => Err(error.to_string().into()),
+    }
+}
+
+/// One operation. `u8` = one of the few handles that may be open; paths are relative.
+#[derive(Clone, Debug)]
+enum Op {
+    Open(u8, PathBuf, How),
+    Write(u8, u64, usize, u8),
+    Read(u8, u64, usize),
+    SetLength(u8, u64),
+    Sync(u8),
+    Close(u8),
+    SetHandleTime(u8, i64),
+    Truncate(PathBuf, u64),
+    Unlink(PathBuf),
+    Mkdir(PathBuf),
+    Rmdir(PathBuf),
+    Rename(PathBuf, PathBuf),
+    Chmod(PathBuf, u32),
+    SetTime(PathBuf, i64),
+    Stat(PathBuf),
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy)]
+struct How(OFlags);
+
+impl fmt::Debug for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        bitflags_names(self.0, f)
+    }
+}
+
+fn bitflags_names(flags: OFlags, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let access = match flags & OFlags::ACCMODE {
+        OFlags::WRONLY => "WRONLY",
+        OFlags::RDWR => "RDWR",
+        _ => "RDONLY",
+    };
+    f.write_str(access)?;
+    for (flag, name) in [
+        (OFlags::CREATE, "CREAT"),
+        (OFlags::EXCL, "EXCL"),
+        (OFlags::TRUNC, "TRUNC"),
+        (OFlags::APPEND, "APPEND"),
+    ] {
+        if flags.contains(flag) {
+            write!(f, "|{name}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The operations of one case.
+#[derive(Clone, Debug)]
+struct Script(Vec<Op>);
+
+fn script() -> impl Strategy<Value = Script> {
+    proptest::collection::vec(operation(), 1..=STEPS).prop_map(Script)
+}
+
+fn operation() -> impl Strategy<Value = Op> {
+    let slot = || 0..SLOTS;
+    let offset = || prop_oneof![Just(0), 0..MOST, 0..5000u64];
+    let length = || prop_oneof![0..5000usize, 0..MOST as usize];
+    let seconds = || 631_152_000..NOBODY_SET_IT; // from 1990 on
+    let mode = || prop_oneof![Just(0o644), Just(0o600), Just(0o755), Just(0o700)];
+    prop_oneof![
+        6 => (slot(), path(), how()).prop_map(|(s, p, h)| Op::Open(s, p, h)),
+        6 => (slot(), offset(), length(), any::<u8>()).prop_map(|(s, o, l, b)| Op::Write(s, o, l, b)),
+        2 => (slot(), offset(), length()).prop_map(|(s, o, l)| Op::Read(s, o, l)),
+        2 => (slot(), offset()).prop_map(|(s, o)| Op::SetLength(s, o)),
+        1 => slot().prop_map(Op::Sync),
+        3 => slot().prop_map(Op::Close),
+        1 => (slot(), seconds()).prop_map(|(s, t)| Op::SetHandleTime(s, t)),
+        1 => (path(), offset()).prop_map(|(p, o)| Op::Truncate(p, o)),
+        3 => path().prop_map(Op::Unlink),
+        4 => path().prop_map(Op::Mkdir),
+        2 => path().prop_map(Op::Rmdir),
+        5 => (path(), path()).prop_map(|(from, to)| Op::Rename(from, to)),
+        1 => (path(), mode()).prop_map(|(p, m)| Op::Chmod(p, m)),
+        2 => (path(), seconds()).prop_map(|(p, t)| Op::SetTime(p, t)),
+        1 => path().prop_map(Op::Stat),
+    ]
+}
+
+fn path() -> impl Strategy<Value = PathBuf> {
+    let name = || prop_oneof![3 => Just("a"), 2 => Just("b"), 1 => Just("c \"d")];
+    prop_oneof![
+        4 => name().prop_map(PathBuf::from),
+        3 => (name(), name()).prop_map(|(a, b)| Path::new(a).join(b)),
+        2 => (name(), name(), name()).prop_map(|(a, b, c)| Path::new(a).join(b).join(c)),
+    ]
+}
+
+fn how() -> impl Strategy<Value = How> {
+    let access = prop_oneof![
+        1 => Just(OFlags::RDONLY),
+        1 => Just(OFlags::WRONLY),
+        2 => Just(OFlags::RDWR)
+    ];
+    let maybe = |flag, likely| {
+        proptest::bool::weighted(likely).prop_map(move |yes| if yes { flag } else { OFlags::empty() })
+    };
+    (
+        access,
+        maybe(OFlags::CREATE, 0.7),
+        maybe(OFlags::EXCL, 0.2),
+        maybe(OFlags::TRUNC, 0.3),
+        maybe(OFlags::APPEND, 0.3),
+    )
+        .prop_map(|(access, create, exclusive, truncate, append)| {
+            let mut flags = access | create | append;
+            if create != OFlags::empty() {
+                flags |= exclusive;
+            }
+            // Cutting what is opened for reading is undefined in POSIX.
+            if access != OFlags::RDONLY {
+                flags |= truncate;
+            }
+            How(flags)
+        })
+}
+
+/// What an operation gives; two of the same are the same outcome.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    Bytes(Vec<u8>),
+    Found { size: u64, links: u64 },
+}
+
+type Outcome = Result<Seen, Errno>;
+
+/// The mount and the local folder, with the same handles open on both.
+struct Both<'a> {
+    mounted: Side,
+    local: Side,
+    on_server: PathBuf,
+    mount: &'a ModelMount,
+    _folder: tempfile::TempDir,
+}
+
+/// One of the two.
+struct Side {
+    root: PathBuf,
+    handles: BTreeMap<u8, Handle>,
+}
+
+struct Handle {
+    file: OwnedFd,
+    writes: bool,
+}
+
+impl<'a> Both<'a> {
+    fn new(server: &Server, mount: &'a ModelMount, case: &str) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let mounted = Side::new(mount.path.join(case));
+        let local = Side::new(folder.path().join(case));
+        for side in [&mounted, &local] {
+            fs::create_dir(&side.root).map_err(|error| format!("mkdir: {error}"))?;
+        }
+        Ok(Self {
+            mounted,
+            local,
+            on_server: server.root.join(case),
+            mount,
+            _folder: folder,
+        })
+    }
+
+    fn run(&mut self, Script(operations): &Script) -> Result<(), String> {
+        let logged = self.mount.log().len();
+        let outcome = self.steps(operations);
+        outcome.map_err(|what| {
+            let log = self.mount.log();
+            let lines: Vec<&str> = log[logged..]
+                .lines()
+                .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+                .collect();
+            format!("{what}\n{}", lines.join("\n"))
+        })
+    }
+
+    fn steps(&mut self, operations: &[Op]) -> Result<(), String> {
+        for (step, operation) in operations.iter().enumerate() {
+            let at = |what: String| format!("step {}, {operation:?}: {what}", step + 1);
+            let wanted = self.local.apply(operation);
+            let got = self.mounted.apply(operation);
+            if got != wanted {
+                return Err(at(differ(&got, &wanted)));
+            }
+            self.compare().map_err(at)?;
+        }
+        for side in [&mut self.mounted, &mut self.local] {
+            side.handles.clear();
+        }
+        self.compare()
+            .map_err(|what| format!("after closing all: {what}"))?;
+        // Releases come after the closes that caused them.
+        let clean = within(DEADLINE, || scratch_files(&self.on_server).is_empty());
+        if clean {
+            Ok(())
+        } else {
+            let left = scratch_files(&self.on_server);
+            Err(format!("left on the server: {left:?}"))
+        }
+    }
+
+    /// Sees that both trees and the server's disk are the same.
+    fn compare(&self) -> Result<(), String> {
+        let (wanted, got) = (self.local.tree()?, self.mounted.tree()?);
+        let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
+        if names(&got) != names(&wanted) {
+            let (got, wanted) = (names(&got), names(&wanted));
+            return Err(format!("the mount has {got:?}, not {wanted:?}"));
+        }
+        for (name, wanted) in &wanted {
+            let got = &got[name];
+            if !got.shows(wanted) {
+                return Err(format!("{name:?}: the mount has {got:?}, not {wanted:?}"));
+            }
+            self.compare_on_server(name, wanted)?;
+        }
+        for (slot, handle) in &self.local.handles {
+            let (got, wanted) = (found(&self.mounted.handles[slot]), found(handle));
+            if got != wanted {
+                return Err(format!("fstat of handle {slot}: {}", differ(&got, &wanted)));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_on_server(&self, name: &Path, wanted: &Node) -> Result<(), String> {
+        let path = self.on_server.join(name);
+        let Some(content) = &wanted.content else {
+            return if path.is_dir() {
+                Ok(())
+            } else {
+                Err(format!("{name:?} is no folder on the server"))
+            };
+        };
+        // Inode numbers tell the local files apart whatever they are called by now.
+        let unsent = self.local.handles.values().any(|handle| {
+            handle.writes && sys::fstat(&handle.file).is_ok_and(|stat| stat.st_ino == wanted.ino)
+        });
+        match fs::read(&path) {
+            _ if unsent => Ok(()),
+            Ok(sent) if sent == *content => Ok(()),
+            Ok(sent) => Err(format!(
+                "{name:?} on the server: {}",
+                difference(&sent, content)
+            )),
+            Err(error) => Err(format!("{name:?} on the server: {error}")),
+        }
+    }
+}
+
+impl Side {
+    fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            handles: BTreeMap::new(),
+        }
+    }
+
+    fn apply(&mut self, operation: &Op) -> Outcome {
+        let path = |path: &Path| self.root.join(path);
+        let nothing = |done: Result<(), Errno>| done.map(|()| Seen::Nothing);
+        match operation {
+            Op::Open(slot, name, How(flags)) => {
+                let path = path(name);
+                self.handles.remove(slot);
+                let file = sys::open(&path, *flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644))?;
+                // A new file is sent when it is closed, whatever it was opened for.
+                let writes = flags.intersects(OFlags::CREATE | OFlags::WRONLY | OFlags::RDWR);
+                if !path.is_dir() {
+                    self.handles.insert(*slot, Handle { file, writes });
+                }
+                Ok(Seen::Nothing)
+            }
+            Op::Close(slot) => {
+                self.handles.remove(slot);
+                Ok(Seen::Nothing)
+            }
+            Op::Write(slot, ..)
+            | Op::Read(slot, ..)
+            | Op::SetLength(slot, _)
+            | Op::Sync(slot)
+            | Op::SetHandleTime(slot, _) => match self.handles.get(slot) {
+                Some(handle) => handle.apply(operation),
+                None => Ok(Seen::Nothing),
+            },
+            Op::Truncate(name, length) => truncate(&path(name), *length),
+            Op::Unlink(name) => nothing(sys::unlink(path(name))),
+            Op::Mkdir(name) => nothing(sys::mkdir(path(name), Mode::from_raw_mode(0o755))),
+            Op::Rmdir(name) => nothing(sys::rmdir(path(name))),
+            Op::Rename(from, to) => nothing(sys::rename(path(from), path(to))),
+            Op::Chmod(name, mode) => {
+                let path = path(name);
+                // The server has to be able to enter its folders.
+                let mode = if path.is_dir() { mode | 0o700 } else { *mode };
+                nothing(sys::chmod(path, Mode::from_raw_mode(mode)))
+            }
+            Op::SetTime(name, seconds) => {
+                let times = whole(*seconds);
+                nothing(sys::utimensat(CWD, path(name), &times, AtFlags::empty()))
+            }
+            Op::Stat(name) => {
+                let stat = sys::stat(path(name))?;
+                let is_file = sys::FileType::from_raw_mode(stat.st_mode).is_file();
+                Ok(Seen::Found {
+                    size: if is_file { stat.st_size as u64 } else { 0 },
+                    links: if is_file { stat.st_nlink } else { 0 },
+                })
+            }
+        }
+    }
+
+    fn tree(&self) -> Result<Tree, String> {
+        let mut tree = Tree::new();
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            let path = self.root.join(&folder);
+            let fail = |error: std::io::Error| format!("{}: {error}", path.display());
+            for entry in fs::read_dir(&path).map_err(fail)? {
+                let entry = entry.map_err(fail)?;
+                let name = folder.join(entry.file_name());
+                let full = self.root.join(&name);
+                let fail = |error: std::io::Error| format!("{}: {error}", full.display());
+                let metadata = fs::metadata(&full).map_err(fail)?;
+                if entry.file_type().map_err(fail)? != metadata.file_type() {
+                    return Err(format!("{name:?} is of two kinds"));
+                }
+                let content = if metadata.is_dir() {
+                    folders.push(name.clone());
+                    None
+                } else {
+                    Some(fs::read(&full).map_err(fail)?)
+                };
+                let node = Node {
+                    content,
+                    size: if metadata.is_dir() { 0 } else { metadata.len() },
+                    mode: metadata.mode() & 0o7777,
+                    mtime: metadata.mtime(),
+                    ino: metadata.ino(),
+                };
+                if tree.insert(name.clone(), node).is_some() {
+                    return Err(format!("{name:?} is there twice"));
+                }
+            }
+        }
+        Ok(tree)
+    }
+}
+
+impl Handle {
+    fn apply(&self, operation: &Op) -> Outcome {
+        let done = match operation {
+            Op::Write(_, offset, length, byte) => {
+                let bytes: Vec<u8> = (0..*length).map(|at| at as u8 ^ byte).collect();
+                let mut written = 0;
+                // Of an empty write the outcome counts too.
+                loop {
+                    written += pwrite(&self.file, &bytes[written..], offset + written as u64)?;
+                    if written == bytes.len() {
+                        break Ok(());
+                    }
+                }
+            }
+            Op::Read(_, offset, length) => {
+                let mut bytes = vec![0; *length];
+                let mut read = 0;
+                loop {
+                    let more = pread(&self.file, &mut bytes[read..], offset + read as u64)?;
+                    read += more;
+                    if more == 0 || read == *length {
+                        break;
+                    }
+                }
+                bytes.truncate(read);
+                return Ok(Seen::Bytes(bytes));
+            }
+            Op::SetLength(_, length) => sys::ftruncate(&self.file, *length),
+            Op::Sync(_) => sys::fsync(&self.file),
+            Op::SetHandleTime(_, seconds) => sys::futimens(&self.file, &whole(*seconds)),
+            _ => Ok(()),
+        };
+        done.map(|()| Seen::Nothing)
+    }
+}
+
+/// Everything below a folder, by relative path.
+type Tree = BTreeMap<PathBuf, Node>;
+
+struct Node {
+    /// `None` for a folder.
+    content: Option<Vec<u8>>,
+    /// 0 for a folder.
+    size: u64,
+    mode: u32,
+    mtime: i64,
+    ino: u64,
+}
+
+impl Node {
+    /// Whether it is what `wanted` is.
+    fn shows(&self, wanted: &Self) -> bool {
+        let set = wanted.mtime < NOBODY_SET_IT;
+        let same_time = match wanted.content {
+            Some(_) if set => self.mtime == wanted.mtime,
+            Some(_) => self.mtime >= NOBODY_SET_IT,
+            None => true,
+        };
+        (self.size, self.mode) == (wanted.size, wanted.mode)
+            && self.content == wanted.content
+            && same_time
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mode {:o}, mtime {}", self.mode, self.mtime)?;
+        match &self.content {
+            Some(content) => write!(f, ", size {}, {}", self.size, runs(content)),
+            None => f.write_str(", folder"),
+        }
+    }
+}
+
+/// Where a content is zeros and where it is not, to be read by people.
+fn runs(content: &[u8]) -> String {
+    let sum = content.iter().fold(0u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u32::from(*byte))
+    });
+    format!("{} bytes read, sum {sum:08x}", content.len())
+}
+
+fn difference(got: &[u8], wanted: &[u8]) -> String {
+    let first = got.iter().zip(wanted).position(|(a, b)| a != b);
+    let first = first.unwrap_or(got.len().min(wanted.len()));
+    format!(
+        "{} bytes of {}, different from byte {first} on",
+        got.len(),
+        wanted.len()
+    )
+}
+
+fn differ(got: &Outcome, wanted: &Outcome) -> String {
+    match (got, wanted) {
+        (Ok(Seen::Bytes(got)), Ok(Seen::Bytes(wanted))) => difference(got, wanted),
+        _ => format!("the mount says {}, not {}", brief(got), brief(wanted)),
+    }
+}
+
+fn brief(outcome: &Outcome) -> String {
+    match outcome {
+        Ok(Seen::Bytes(bytes)) => format!("{} bytes", bytes.len()),
+        other => format!("{other:?}"),
+    }
+}
+
+fn found(handle: &Handle) -> Outcome {
+    let stat = sys::fstat(&handle.file)?;
+    Ok(Seen::Found {
+        size: stat.st_size as u64,
+        links: stat.st_nlink,
+    })
+}
+
+fn whole(seconds: i64) -> Timestamps {
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
+
+/// truncate(2), which no safe library has: perl's takes a path as it is.
+fn truncate(path: &Path, length: u64) -> Outcome {
+    const SCRIPT: &str = "truncate($ARGV[0], $ARGV[1]) or exit($! + 0)";
+    let length = length.to_string();
+    let arguments = ["-e".as_ref(), SCRIPT.as_ref(), path.as_os_str(), length.as_ref()];
+    let output = run("perl", arguments);
+    match output.status.code() {
+        Some(0) => Ok(Seen::Nothing),
+        Some(errno) => Err(Errno::from_raw_os_error(errno)),
+        None => panic!("perl: {output:?}"),
+    }
+}
+
+/// Names of ours below `folder`.
+fn scratch_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            } else if entry.file_name().as_bytes().starts_with(b".ftpfs-") {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// Handles that may be open at once.
+const SLOTS: u8 = 4;
+/// Longest script.
+const STEPS: usize = 60;
+/// Highest offset and longest write.
+const MOST: u64 = 200_000;
+/// 2020: times that a test sets lie before it, and those that nobody set behind.
+const NOBODY_SET_IT: i64 = 1_577_836_800;

@@ -1,0 +1,200 @@
+//! A mount for one test: the real binary, in the foreground, on a folder of its own.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::odd::Odd;
+use crate::servers::Server;
+
+/// A mount; dropping it unmounts.
+pub struct ModelMount {
+    /// The mountpoint.
+    pub path: PathBuf,
+    daemon: Child,
+    /// Dropped when the mount has ended: the watchdog goes home then.
+    _watched: Sender<()>,
+    folder: TempDir,
+}
+
+impl ModelMount {
+    /// Mounts `server` with `options`.
+    ///
+    /// # Panics
+    /// If it does not mount; the message holds the log.
+    pub fn of(server: &Server, options: &[&str]) -> Self {
+        let url = format!("ftp://{}@{}/", server.user, server.address());
+        Self::start(&url, server.password, options).expect("it mounts")
+    }
+
+    /// The same for the scripted server.
+    pub fn of_odd(odd: &Odd, options: &[&str]) -> Self {
+        Self::try_odd(odd, options).expect("it mounts")
+    }
+
+    /// The same; the log if it does not mount.
+    pub fn try_odd(odd: &Odd, options: &[&str]) -> Result<Self, String> {
+        let url = format!("ftp://user@{}/", odd.address());
+        Self::start(&url, "password", options)
+    }
+
+    /// Mounts `url`; the log if that fails.
+    pub fn start(url: &str, password: &str, options: &[&str]) -> Result<Self, String> {
+        let folder = TempDir::with_prefix("ftpfs-mount-").expect("a temporary folder");
+        let path = folder.path().join("mnt");
+        fs::create_dir(&path).expect("the folder is ours");
+        let log = File::create(folder.path().join(LOG)).expect("the folder is ours");
+        let staging = format!("staging={}", folder.path().join("staging").display());
+        let mut command = ftpfs(folder.path());
+        command
+            .args(["-f", "-o", &staging])
+            .args(options.iter().flat_map(|option| ["-o", option]))
+            .arg(url)
+            .arg(&path)
+            .env("FTPFS_PASSWORD", password)
+            .env("FTPFS_LOG", "warn,ftpfs=debug")
+            .stdout(Stdio::null())
+            .stderr(log);
+        let daemon = command.spawn().expect("the binary was built for this");
+        let watched = watch(daemon.id());
+        let mut mount = Self {
+            path,
+            daemon,
+            _watched: watched,
+            folder,
+        };
+        let up = within(DEADLINE, || {
+            is_mounted(&mount.path) || mount.ended().is_some()
+        });
+        if up && is_mounted(&mount.path) {
+            Ok(mount)
+        } else {
+            let state = if up { "ended" } else { "hangs" };
+            Err(format!("it {state}; its log: {}", mount.log()))
+        }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.folder.path().join(LOG)).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Sends `signal` to it.
+    pub fn signal(&self, signal: Signal) {
+        send(self.daemon.id(), signal);
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let ended = within(DEADLINE, || self.ended().is_some());
+        assert!(ended, "ftpfs does not end:\n{}", self.log());
+        self.ended().expect("just seen")
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.daemon.try_wait().expect("it is our child")
+    }
+}
+
+impl Drop for ModelMount {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            self.signal(Signal::TERM);
+        }
+        if !within(DEADLINE, || self.ended().is_some()) {
+            let _ = run("umount", [OsStr::new("-l"), self.path.as_os_str()]);
+            self.signal(Signal::KILL);
+            let _ = self.daemon.wait();
+        }
+        if is_mounted(&self.path) {
+            let _ = run("umount", [OsStr::new("-l"), self.path.as_os_str()]);
+        }
+        if thread::panicking() {
+            let log = self.log();
+            let from = log.len().saturating_sub(LOG_SHOWN);
+            let from = log.ceil_char_boundary(from);
+            eprintln!("the mount's log ends:\n{}", &log[from..]);
+        }
+    }
+}
+
+/// The binary, with nothing of the user's own settings; its home is `folder`.
+pub fn ftpfs(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ftpfs"));
+    command
+        .env("HOME", folder)
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("FTPFS_PASSWORD")
+        .env_remove("FTPFS_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a program of the system in English, for at most half a minute.
+pub fn run<I: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = I>) -> Output {
+    Command::new("timeout")
+        .args(["30", program])
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .expect("coreutils are there")
+}
+
+/// Whether an ftpfs is mounted on `path`, by the kernel's table: the mount itself is asked nothing.
+pub fn is_mounted(path: &Path) -> bool {
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+    table
+        .lines()
+        .any(|line| line.contains(" - fuse.ftpfs ") && line.split(' ').nth(4) == path.to_str())
+}
+
+/// Sends `signal` to `process`, if it is still there.
+pub fn send(process: u32, signal: Signal) {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let _ = kill_process(process.expect("a process id is positive"), signal);
+}
+
+/// Waits for `condition`; whether it came true in time.
+pub fn within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
+    while !condition() {
+        if started.elapsed() > deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+/// A test that hangs on its mount is freed by the end of the mount.
+fn watch(daemon: u32) -> Sender<()> {
+    let (watched, ended) = mpsc::channel();
+    thread::spawn(move || {
+        if ended.recv_timeout(LONGEST_TEST) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("a test took longer than {LONGEST_TEST:?}: its mount is killed");
+            send(daemon, Signal::KILL);
+        }
+    });
+    watched
+}
+
+/// What the daemon says.
+const LOG: &str = "ftpfs.log";
+/// As much of the log as is shown with a failure.
+const LOG_SHOWN: usize = 6000;
+/// Longest wait for a mount to come up or to end.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+/// Longest life of one mount.
+const LONGEST_TEST: Duration = Duration::from_secs(600);
