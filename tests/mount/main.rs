@@ -4,7 +4,9 @@
 //! are not in this process have to be there already, by `scripts/servers install`.
 
 mod embedded;
+mod mounted;
 mod odd;
+mod programs;
 mod raw;
 mod server_trials;
 mod servers;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let mut trials = odd::trials::trials();
     for kind in kinds {
         trials.extend(server_trials::trials(kind));
+        trials.extend(programs::trials(kind));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
