@@ -181,8 +181,13 @@ impl Vfs {
 
     /// The attributes of `ino` with what is staged for it; `entry` is the server's word, if it has it.
     fn staged_attr(&self, ino: u64, entry: Option<&Entry>, staged: &Staged) -> Attr {
+        let mut entry = entry.cloned();
+        let path = self.inodes().path(ino);
+        if let (Some(entry), Some(path)) = (&mut entry, path) {
+            self.overlay().apply(&path, entry);
+        }
         let state = staged.state();
-        let mode = state.mode.or(entry.and_then(|entry| entry.mode));
+        let mode = state.mode.or(entry.as_ref().and_then(|entry| entry.mode));
         let mtime = match (state.mtime, state.changed) {
             (Some(seconds), _) => system_time(seconds),
             (None, true) => state.written,
