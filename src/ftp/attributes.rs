@@ -267,12 +267,14 @@ impl Session {
     /// Makes `path` a symbolic link to `target`, by `SITE SYMLINK` (ProFTPD's mod_site_misc).
     ///
     /// # Errors
-    /// [`ErrorKind::NotImplemented`] where the server has it not, or a name has a space, which it would split.
+    /// [`ErrorKind::NotImplemented`] where the server has it not, or a name has a space, which it would split, or `target`
+    /// is relative: mod_site_misc 1.3.8 takes that from the working folder, and stores the absolute path.
     pub async fn symlink(&mut self, target: &[u8], path: &RemotePath) -> Result<()> {
         let argument = self.argument(path).await?;
         let unsayable = [target, &argument]
             .iter()
             .any(|name| name.iter().any(u8::is_ascii_whitespace));
+        let unsayable = unsayable || !target.starts_with(b"/");
         if unsayable || self.knows(|profile| profile.symlink) == Some(false) {
             let detail = "the server cannot make symbolic links";
             return Err(Error::new(

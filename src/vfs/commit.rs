@@ -57,7 +57,7 @@ impl Vfs {
                 node.cached = Some(now);
             })?;
             self.remote.forget_content(ino);
-            self.overlay().forget(&path);
+            self.overlay().forget_times(&path);
             self.inodes().server_has(parent, &name);
             if state.base.is_none() {
                 self.touch_dir(parent);

@@ -449,7 +449,15 @@ impl Vfs {
         }
         let item = self.remote.stat(path).await?.ok_or(Error::NotFound)?;
         let aside = self.remote.hide_away(path, &item.entry).await?;
-        self.with_node(ino, |node| node.kept_at = Some(aside))?;
+        let open = self.with_node(ino, |node| {
+            let open = node.handles > 0;
+            node.kept_at = open.then(|| aside.clone());
+            open
+        });
+        // The kernel does not wait for a release: the last handle may have gone meanwhile, and nobody else removes it.
+        if !matches!(open, Ok(true)) {
+            self.remove_kept(&aside).await;
+        }
         Ok(Aside::Kept)
     }
 

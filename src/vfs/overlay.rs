@@ -15,12 +15,12 @@ pub struct Overlay {
     told_mode: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Kept {
-    mtime: Option<i64>,
-    mode: Option<u32>,
-    /// What the server said when they were set: once it says something else, what is kept here is of the past.
-    basis: Basis,
+    /// With what the server said when it was set: once it says something else, this time is of the past.
+    mtime: Option<(i64, Basis)>,
+    /// As on a local disk, it outlives changes of the content. The kind it was set for: another is another file.
+    mode: Option<(u32, Kind)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ impl Overlay {
         if !std::mem::replace(&mut self.told_mtime, true) {
             warn!(%path, "this server cannot set this time of modification: such times are kept by the mount only");
         }
-        if let Some(kept) = self.entry(path, entry) {
-            kept.mtime = Some(seconds);
+        if let Some(kept) = self.entry(path) {
+            kept.mtime = Some((seconds, Basis::of(entry)));
         }
     }
 
@@ -61,8 +61,8 @@ impl Overlay {
         if !std::mem::replace(&mut self.told_mode, true) {
             warn!(%path, "this server cannot set permission bits: they are kept by the mount only");
         }
-        if let Some(kept) = self.entry(path, entry) {
-            kept.mode = Some(mode);
+        if let Some(kept) = self.entry(path) {
+            kept.mode = Some((mode, entry.kind));
         }
     }
 
@@ -71,20 +71,22 @@ impl Overlay {
         if self.kept.is_empty() {
             return;
         }
-        let Some(kept) = self
-            .kept
-            .get(path)
-            .filter(|kept| kept.basis == Basis::of(entry))
-        else {
+        let Some(kept) = self.kept.get(path) else {
             return;
         };
-        if let Some(seconds) = kept.mtime {
+        if let Some((mode, kind)) = kept.mode
+            && kind == entry.kind
+        {
+            entry.mode = Some(mode);
+        }
+        if let Some((seconds, basis)) = &kept.mtime
+            && *basis == Basis::of(entry)
+        {
             entry.modified = Some(Modified {
-                seconds,
+                seconds: *seconds,
                 precision: Precision::Second,
             });
         }
-        entry.mode = kept.mode.or(entry.mode);
     }
 
     /// Follows a rename.
@@ -104,7 +106,7 @@ impl Overlay {
         }
     }
 
-    /// Forgets the time kept for the folder `path`, since something in it has changed.
+    /// Forgets the time kept for `path`, whose content has changed.
     pub fn forget_times(&mut self, path: &RemotePath) {
         if let Some(kept) = self.kept.get_mut(path) {
             kept.mtime = None;
@@ -118,21 +120,11 @@ impl Overlay {
         }
     }
 
-    fn entry(&mut self, path: &RemotePath, entry: &Entry) -> Option<&mut Kept> {
-        let basis = Basis::of(entry);
+    fn entry(&mut self, path: &RemotePath) -> Option<&mut Kept> {
         if self.kept.len() >= MOST_KEPT && !self.kept.contains_key(path) {
             return None;
         }
-        let fresh = || Kept {
-            mtime: None,
-            mode: None,
-            basis: Basis::of(entry),
-        };
-        let kept = self.kept.entry(path.clone()).or_insert_with(fresh);
-        if kept.basis != basis {
-            *kept = fresh();
-        }
-        Some(kept)
+        Some(self.kept.entry(path.clone()).or_default())
     }
 }
 
@@ -164,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_follows_a_rename_and_ends_when_the_server_says_something_else() {
+    fn what_is_kept_follows_a_rename_and_a_time_ends_when_the_server_says_something_else() {
         let mut overlay = Overlay::default();
         let path = RemotePath::new(b"/d/f");
         overlay.keep_mtime(&path, &entry(50), 7);
@@ -173,6 +165,11 @@ mod tests {
         overlay.rename(&RemotePath::new(b"/d"), &RemotePath::new(b"/e"));
         assert_eq!(shown(&overlay, "/d/f", entry(50)), (Some(50), None));
         assert_eq!(shown(&overlay, "/e/f", entry(50)), (Some(7), Some(0o755)));
-        assert_eq!(shown(&overlay, "/e/f", entry(51)), (Some(51), None));
+        assert_eq!(shown(&overlay, "/e/f", entry(51)), (Some(51), Some(0o755)));
+        let folder = Entry {
+            kind: Kind::Dir,
+            ..entry(50)
+        };
+        assert_eq!(shown(&overlay, "/e/f", folder), (Some(50), None));
     }
 }

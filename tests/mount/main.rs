@@ -8,7 +8,9 @@ mod faults;
 mod layers;
 mod model;
 mod model_mount;
+mod mounted;
 mod odd;
+mod programs;
 mod raw;
 mod server_trials;
 mod servers;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         trials.extend(server_trials::trials(kind));
         trials.extend(model::trials(kind));
         trials.extend(faults::trials_of(kind));
+        trials.extend(programs::trials(kind));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -175,7 +175,8 @@ fn how() -> impl Strategy<Value = How> {
         2 => Just(OFlags::RDWR)
     ];
     let maybe = |flag, likely| {
-        proptest::bool::weighted(likely).prop_map(move |yes| if yes { flag } else { OFlags::empty() })
+        proptest::bool::weighted(likely)
+            .prop_map(move |yes| if yes { flag } else { OFlags::empty() })
     };
     (
         access,
@@ -558,7 +559,12 @@ fn whole(seconds: i64) -> Timestamps {
 fn truncate(path: &Path, length: u64) -> Outcome {
     const SCRIPT: &str = "truncate($ARGV[0], $ARGV[1]) or exit($! + 0)";
     let length = length.to_string();
-    let arguments = ["-e".as_ref(), SCRIPT.as_ref(), path.as_os_str(), length.as_ref()];
+    let arguments = [
+        "-e".as_ref(),
+        SCRIPT.as_ref(),
+        path.as_os_str(),
+        length.as_ref(),
+    ];
     let output = run("perl", arguments);
     match output.status.code() {
         Some(0) => Ok(Seen::Nothing),
