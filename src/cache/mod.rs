@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
-use crate::ftp::{ErrorKind, RemotePath};
+use crate::ftp::{ErrorKind, Listing, RemotePath};
 use crate::pool::{Pool, Retry, on_session};
 use blocks::{Blocks, ContentKey};
 use listings::{Listings, Lookup};
@@ -376,8 +376,18 @@ impl Remote {
     /// Lists `dir`, remembers it, and says what a refusal means.
     async fn fetch(&self, dir: &RemotePath) -> Result<Arc<Folder>> {
         let begun = Instant::now();
+        let mut listed = self.ask_listing(dir).await;
+        // libunftp 0.24 looks at each file at CWD, and says 550 if one is renamed meanwhile.
+        if let Err(Error::Denied(error)) = &listed {
+            debug!(%dir, %error, "listing again");
+            listed = self.ask_listing(dir).await;
+        }
+        self.listings().fetched(dir, begun, listed)
+    }
+
+    async fn ask_listing(&self, dir: &RemotePath) -> Result<Listing> {
         let listed = on_session!(self.pool(), Retry::Idempotent, session => session.list(dir));
-        let listed = match listed {
+        match listed {
             Ok(mut listing) => {
                 let hidden = self.inner.hidden.lock().expect("no panic while locked");
                 if !hidden.is_empty() {
@@ -390,8 +400,7 @@ impl Remote {
             }
             Err(error) if error.is_refusal() => Err(self.why_not_listed(dir, error).await),
             Err(error) => Err(error.into()),
-        };
-        self.listings().fetched(dir, begun, listed)
+        }
     }
 
     /// A folder could not be entered: whether it is there is asked of the folder above, and of nothing else.

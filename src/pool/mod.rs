@@ -124,9 +124,11 @@ impl Pool {
                 .await
                 .map_err(|_| none_free())?
         };
-        timeout(patience, self.occupy(permits))
+        // What kept it from connecting says more than that the time is up.
+        let mut last = None;
+        timeout(patience, self.occupy(permits, &mut last))
             .await
-            .map_err(|_| none_free())?
+            .unwrap_or_else(|_| Err(last.unwrap_or_else(none_free)))
     }
 
     /// Waits until somebody waits for a session: time to give one up that is only kept.
@@ -173,7 +175,8 @@ impl Pool {
     }
 
     /// An idle session that still lives, or a new one.
-    async fn occupy(&self, mut permits: Permits) -> Result<Lease> {
+    /// The latest failure that was not the end is left in `last`.
+    async fn occupy(&self, mut permits: Permits, last: &mut Option<Error>) -> Result<Lease> {
         while let Some(idle) = self.inner.pop() {
             match idle.session.ended() {
                 None => return Ok(Lease::new(self.clone(), idle.session, permits)),
@@ -204,7 +207,10 @@ impl Pool {
                 // What did not answer in all that time is not asked again: whoever waits is to know.
                 Err(error) if error.kind == ErrorKind::TimedOut => return Err(error),
                 Err(error) if error.is_connection() => match pause {
-                    Some(pause) => tokio::time::sleep(*pause).await,
+                    Some(pause) => {
+                        *last = Some(error);
+                        tokio::time::sleep(*pause).await;
+                    }
                     None => return Err(error),
                 },
                 Err(error) => return Err(error),
