@@ -189,7 +189,7 @@ fn make_tree(bench: &Bench, big_bytes: usize) -> io::Result<()> {
     }
     fs::create_dir(tree.join("empty folder"))?;
     fs::write(tree.join("empty"), "")?;
-    let big: Vec<u8> = (0..big_bytes).map(|at| (at * 31 >> 3) as u8).collect();
+    let big: Vec<u8> = (0..big_bytes).map(|at| ((at * 31) >> 3) as u8).collect();
     fs::write(tree.join("big"), big)?;
     set_attributes(tree, &mut 0)
 }
