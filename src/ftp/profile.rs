@@ -101,6 +101,26 @@ impl Profile {
         })
     }
 
+    /// The facts to be selected by `OPTS MLST` (RFC 3659 s7.9), where the server has permission bits but leaves them out
+    /// by itself, as pyftpdlib does; `None` = its own selection is as good as any.
+    pub fn facts(&self) -> Option<String> {
+        let offered = self
+            .features
+            .iter()
+            .find_map(|line| line.strip_prefix("MLST "))?;
+        // Those that it gives by itself are marked with a star.
+        if !offered.split(';').any(|fact| fact == "UNIX.MODE") {
+            return None;
+        }
+        let offered = |fact: &&str| {
+            let mut all = offered.split(';').map(|one| one.trim_end_matches('*'));
+            all.any(|one| one.eq_ignore_ascii_case(fact))
+        };
+        let facts = ["type", "size", "modify", "UNIX.mode", "UNIX.slink"];
+        let chosen = facts.into_iter().filter(offered);
+        Some(chosen.map(|fact| format!("{fact};")).collect())
+    }
+
     /// Whether commands may be answered out of order (libunftp runs them side by side; aioftp has neither FEAT nor NOOP).
     pub fn is_unordered(&self) -> bool {
         self.offers("SITE MD5") && self.features.iter().any(|line| line == "MLST")
@@ -131,6 +151,21 @@ mod tests {
             (Some(true), Some(true), Some(SetMtime::Mfmt))
         );
         assert!(!profile.offers("MLS") && !profile.offers("MDTM"));
+    }
+
+    #[test]
+    fn permission_bits_are_asked_for_where_they_are_offered_but_not_given() {
+        let facts = |line: &str| feat(&[line]).facts();
+        // pyftpdlib 2.2.0, ProFTPD 1.3.8, libunftp 0.24.
+        assert_eq!(
+            facts("MLST type*;perm*;size*;modify*;unique*;unix.mode;unix.uid;unix.gid;").as_deref(),
+            Some("type;size;modify;UNIX.mode;")
+        );
+        assert_eq!(
+            facts("MLST modify*;perm*;size*;type*;unique*;UNIX.group*;UNIX.mode*;UNIX.owner*;"),
+            None
+        );
+        assert_eq!(facts("MLST"), None);
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub(super) fn parse_line(line: &[u8]) -> Option<Line> {
                 precision: Precision::Second,
             });
         } else if name("unix.mode") {
-            parsed.entry.mode = octal(value);
+            // pyftpdlib 2.2 on Python 3 writes 0o644.
+            parsed.entry.mode = octal(value.strip_prefix(b"0o").unwrap_or(value));
         } else if name("unix.slink") {
             // Globus gives this beside the target's own type, and encodes it as in a URL.
             parsed.entry.target = Some(percent_decode(value).collect());
@@ -222,6 +223,11 @@ mod tests {
         ] {
             assert_eq!(entry(line).kind, Kind::Other);
         }
+    }
+
+    #[test]
+    fn permission_bits_may_be_written_as_in_python() {
+        assert_eq!(entry(b"type=file;unix.mode=0o600; f").mode, Some(0o600));
     }
 
     #[test]

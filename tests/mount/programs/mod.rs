@@ -55,29 +55,32 @@ struct Abilities {
     dir_times: bool,
     /// Symbolic links to absolute paths: `SITE SYMLINK`.
     links: bool,
+    /// Every name that Linux takes.
+    all_names: bool,
     /// Enough operations per second for the long runs.
     quick: bool,
 }
 
 #[rustfmt::skip]
 fn abilities(kind: ServerKind) -> Abilities {
-    let row = |[modes, file_times, dir_times, links, quick]: [bool; 5]| {
-        Abilities { modes, file_times, dir_times, links, quick }
+    let row = |[modes, file_times, dir_times, links, all_names, quick]: [bool; 6]| {
+        Abilities { modes, file_times, dir_times, links, all_names, quick }
     };
     const Y: bool = true;
     const N: bool = false;
     match kind {
-        //                                modes  file   dir    links  quick
-        //                                       times  times
-        ServerKind::Embedded       => row([N,    N,     N,     N,     Y]),
+        //                                modes  file   dir    links  all    quick
+        //                                       times  times         names
+        ServerKind::Embedded       => row([N,    N,     N,     N,     Y,     Y]),
         // MDTM sets the times of files only.
-        ServerKind::Vsftpd         => row([Y,    Y,     N,     N,     Y]),
-        ServerKind::Proftpd        => row([Y,    Y,     Y,     Y,     Y]),
-        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     Y]),
+        ServerKind::Vsftpd         => row([Y,    Y,     N,     N,     Y,     Y]),
+        ServerKind::Proftpd        => row([Y,    Y,     Y,     Y,     Y,     Y]),
+        // Refuses backslashes, and takes spaces from the end of a name.
+        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     N,     Y]),
         // MFMT refuses folders.
-        ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     N]),
+        ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     N]),
         // Replaces a file by moving the old one aside.
-        ServerKind::ProftpdDefault => row([Y,    Y,     Y,     N,     N]),
+        ServerKind::ProftpdDefault => row([Y,    Y,     Y,     N,     Y,     N]),
     }
 }
 
