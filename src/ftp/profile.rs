@@ -98,6 +98,25 @@ impl Profile {
         })
     }
 
+    /// What to ask for by `OPTS MLST`, where the server keeps to itself a fact that is of use (RFC 3659 s7.9): pyftpdlib
+    /// does so with the mode. Otherwise it is not sent: libunftp closes after it.
+    pub fn facts_to_ask(&self) -> Option<String> {
+        const OF_USE: [&str; 4] = ["TYPE", "SIZE", "MODIFY", "UNIX.MODE"];
+        let line = self
+            .features
+            .iter()
+            .find_map(|line| line.strip_prefix("MLST "))?;
+        let offered = line.split(';').map(str::trim);
+        let of_use: Vec<&str> = offered
+            .filter(|fact| OF_USE.contains(&fact.trim_end_matches('*')))
+            .collect();
+        let kept_back = of_use.iter().any(|fact| !fact.ends_with('*'));
+        kept_back.then(|| {
+            let named = of_use.iter().map(|fact| fact.trim_end_matches('*'));
+            named.map(|fact| format!("{};", fact.to_ascii_lowercase())).collect()
+        })
+    }
+
     /// Whether commands may be answered out of order (libunftp runs them side by side; aioftp has neither FEAT nor NOOP).
     pub fn is_unordered(&self) -> bool {
         self.offers("SITE MD5") && self.features.iter().any(|line| line == "MLST")
@@ -128,6 +147,17 @@ mod tests {
             (Some(true), Some(true), Some(SetMtime::Mfmt))
         );
         assert!(!profile.offers("MLS") && !profile.offers("MDTM"));
+    }
+
+    #[test]
+    fn facts_are_asked_for_only_where_one_of_use_is_kept_back() {
+        let asked = |line| feat(&[line]).facts_to_ask();
+        assert_eq!(
+            asked("MLST type*;perm*;size*;modify*;unique*;unix.mode;unix.uid;").as_deref(),
+            Some("type;size;modify;unix.mode;")
+        );
+        assert_eq!(asked("MLST type*;size*;modify*;UNIX.mode*;lang;"), None);
+        assert_eq!(asked("MLST"), None);
     }
 
     #[test]

@@ -445,6 +445,10 @@ impl Session {
             // Whatever it answers: where names are bytes nothing changes.
             self.exchange(Command::new("OPTS", "UTF8 ON")).await?;
         }
+        if let Some(facts) = self.server.with_profile(|profile| profile.facts_to_ask()) {
+            self.exchange(Command::new("OPTS", format!("MLST {facts}")))
+                .await?;
+        }
         self.perform(Command::new("TYPE", "I")).await?;
         if first {
             let reply = self.perform(Command::bare("PWD")).await?;
