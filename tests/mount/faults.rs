@@ -411,8 +411,12 @@ fn failed_rename_over() -> Result<(), Failed> {
     // The upload, the upload again with the old file out of the way; not the old file's way back.
     refuse_renames_to(&odd, "/replaced", 550, 2);
     let mount = ModelMount::of_odd(&odd, &["attr_timeout=0"]);
-    let error = write(&mount.path.join("replaced"), b"written").err().ok_or("no error")?;
+    let error = write(&mount.path.join("replaced"), b"written")
+        .err()
+        .ok_or("no error")?;
     assert!(is(&error, Errno::ACCESS), "{error}");
+    // The last close tries once more, in vain too.
+    assert!(within(DEADLINE, || mount.log().contains("not sent")));
     assert_eq!(odd.content("/replaced").as_deref(), Some(&b"before"[..]));
     assert!(shown(&mount.path)?.iter().all(|name| !name.starts_with(".ftpfs-")));
     assert_eq!(fs::read(mount.path.join("replaced"))?, b"before");
