@@ -185,8 +185,7 @@ impl Remote {
     /// A hidden name is left out of all that is remembered: one listing is looked at for it alone.
     async fn stat_hidden(&self, path: &RemotePath) -> Result<Option<Item>> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
-        let listing =
-            on_session!(self.pool(), Retry::Idempotent, session => session.list(&dir))?;
+        let listing = on_session!(self.pool(), Retry::Idempotent, session => session.list(&dir))?;
         let found = listing
             .entries
             .into_iter()

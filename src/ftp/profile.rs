@@ -113,7 +113,9 @@ impl Profile {
         let kept_back = of_use.iter().any(|fact| !fact.ends_with('*'));
         kept_back.then(|| {
             let named = of_use.iter().map(|fact| fact.trim_end_matches('*'));
-            named.map(|fact| format!("{};", fact.to_ascii_lowercase())).collect()
+            named
+                .map(|fact| format!("{};", fact.to_ascii_lowercase()))
+                .collect()
         })
     }
 
