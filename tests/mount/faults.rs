@@ -20,7 +20,9 @@ use crate::servers::{Server, ServerKind};
 /// The trials with one real server.
 pub fn trials_of(kind: ServerKind) -> Vec<Trial> {
     let trial = |name: &str, run: fn(ServerKind) -> Result<(), Failed>| {
-        Trial::test(format!("{}::faults::{name}", kind.name()), move || run(kind))
+        Trial::test(format!("{}::faults::{name}", kind.name()), move || {
+            run(kind)
+        })
     };
     vec![
         trial("a_reader_sees_nothing_of_killed_sessions", killed_in_a_read),
@@ -30,9 +32,8 @@ pub fn trials_of(kind: ServerKind) -> Vec<Trial> {
 
 /// The trials with the scripted server.
 pub fn trials() -> Vec<Trial> {
-    let trial = |name: &str, run: fn() -> Result<(), Failed>| {
-        Trial::test(format!("faults::{name}"), run)
-    };
+    let trial =
+        |name: &str, run: fn() -> Result<(), Failed>| Trial::test(format!("faults::{name}"), run);
     vec![
         trial("a_cut_download_is_whole_or_an_error", cut_downloads),
         trial("a_cut_upload_is_whole_or_an_error", cut_uploads),
@@ -43,7 +44,10 @@ pub fn trials() -> Vec<Trial> {
         trial("a_server_that_is_gone_loses_no_files", server_gone),
         trial("a_full_disk_is_enospc", full_disk),
         trial("a_refused_rename_over_a_file", refused_rename_over),
-        trial("a_rename_that_fails_puts_the_old_file_back", failed_rename_over),
+        trial(
+            "a_rename_that_fails_puts_the_old_file_back",
+            failed_rename_over,
+        ),
         trial("a_refused_download_is_eacces", refused_download),
         trial("servers_without_a_verb", servers_without_a_verb),
         trial("replies_of_any_shape", replies_of_any_shape),
@@ -94,12 +98,19 @@ fn killed_in_an_upload(kind: ServerKind) -> Result<(), Failed> {
         match sent {
             Ok(()) => {
                 assert!(fs::read(&there)? == new, "{name}: torn, and no error");
-                assert!(shown(&mount.path)?.iter().all(|name| !name.starts_with(".ftpfs-")));
+                assert!(
+                    shown(&mount.path)?
+                        .iter()
+                        .all(|name| !name.starts_with(".ftpfs-"))
+                );
             }
             Err(error) => {
                 eprintln!("{}: {name}: {error}", kind.name());
                 let now = fs::read(&there).unwrap_or_default();
-                assert!(!replaced || now == old || now == new, "{name}: torn after {error}");
+                assert!(
+                    !replaced || now == old || now == new,
+                    "{name}: torn after {error}"
+                );
             }
         }
     }
@@ -120,7 +131,11 @@ fn arriving(root: &Path, name: Option<&str>) -> u64 {
 fn cut_downloads() -> Result<(), Failed> {
     let content = content(1_000_000, 1);
     for cut in [Cut::Reset, Cut::Close, Cut::Lie, Cut::Session] {
-        for (times, after) in [(Times::Once, 300_000), (Times::Always, 300_000), (Times::Always, 0)] {
+        for (times, after) in [
+            (Times::Once, 300_000),
+            (Times::Always, 300_000),
+            (Times::Always, 0),
+        ] {
             let odd = Odd::start();
             odd.put("/f", &content);
             odd.cut_retr_after(after, cut, times);
@@ -158,10 +173,16 @@ fn cut_uploads() -> Result<(), Failed> {
                     Ok(()) => assert!(odd.content("/f").as_ref() == Some(&new), "{at}: not whole"),
                     Err(error) => {
                         assert!(times == Times::Always, "{at}: {error}");
-                        assert!(!replaced || odd.content("/f").as_ref() == Some(&old), "{at}: torn");
+                        assert!(
+                            !replaced || odd.content("/f").as_ref() == Some(&old),
+                            "{at}: torn"
+                        );
                     }
                 }
-                assert!(shown(&mount.path)?.iter().all(|name| name == "f"), "{at}: scratch");
+                assert!(
+                    shown(&mount.path)?.iter().all(|name| name == "f"),
+                    "{at}: scratch"
+                );
             }
         }
     }
@@ -177,15 +198,21 @@ const DOINGS: [Doing; 11] = [
         let names = shown(&root.join("folder"))?;
         check(names == ["x", "y"])
     }),
-    ("read", "RETR", |root| check(fs::read(root.join("file"))? == content(200_000, 1))),
+    ("read", "RETR", |root| {
+        check(fs::read(root.join("file"))? == content(200_000, 1))
+    }),
     ("write", "STOR", |root| write(&root.join("new"), b"written")),
-    ("replace", "RNTO", |root| write(&root.join("replaced"), b"written")),
+    ("replace", "RNTO", |root| {
+        write(&root.join("replaced"), b"written")
+    }),
     ("append", "APPE", |root| {
         let mut file = File::options().append(true).open(root.join("grown"))?;
         file.write_all(b"tail")?;
         file.sync_all()
     }),
-    ("rename", "RNTO", |root| fs::rename(root.join("from"), root.join("to"))),
+    ("rename", "RNTO", |root| {
+        fs::rename(root.join("from"), root.join("to"))
+    }),
     ("mkdir", "MKD", |root| fs::create_dir(root.join("made"))),
     ("rmdir", "RMD", |root| fs::remove_dir(root.join("empty"))),
     ("rm", "DELE", |root| fs::remove_file(root.join("removed"))),
@@ -194,7 +221,10 @@ const DOINGS: [Doing; 11] = [
     }),
     ("touch", "MFMT", |root| {
         let time = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        File::options().write(true).open(root.join("timed"))?.set_modified(time)
+        File::options()
+            .write(true)
+            .open(root.join("timed"))?
+            .set_modified(time)
     }),
 ];
 
@@ -202,7 +232,16 @@ fn prepare(odd: &Odd) {
     for folder in ["/folder", "/empty"] {
         odd.make_folder(folder);
     }
-    for file in ["/folder/x", "/folder/y", "/grown", "/replaced", "/from", "/removed", "/moded", "/timed"] {
+    for file in [
+        "/folder/x",
+        "/folder/y",
+        "/grown",
+        "/replaced",
+        "/from",
+        "/removed",
+        "/moded",
+        "/timed",
+    ] {
         odd.put(file, b"before");
     }
     odd.put("/file", &content(200_000, 1));
@@ -221,7 +260,9 @@ fn is_done(doing: &str, odd: &Odd) -> bool {
         "rmdir" => !there("/empty"),
         "rm" => !there("/removed"),
         "chmod" => odd.node("/moded").is_some_and(|node| node.mode == 0o600),
-        "touch" => odd.node("/timed").is_some_and(|node| node.modified == b"20010909014640"),
+        "touch" => odd
+            .node("/timed")
+            .is_some_and(|node| node.modified == b"20010909014640"),
         _ => true,
     }
 }
@@ -245,19 +286,27 @@ fn lost_replies() -> Result<(), Failed> {
         // Proves that APPE appends before the one that matters loses its reply.
         if doing == "append" {
             odd.put("/folder/y", b"before");
-            let mut file = File::options().append(true).open(mount.path.join("folder/y"))?;
+            let mut file = File::options()
+                .append(true)
+                .open(mount.path.join("folder/y"))?;
             file.write_all(b"tail")?;
             file.sync_all()?;
         }
         odd.lose_reply_of(verb, Times::Once);
-        act(&mount.path).map_err(|error| format!("{doing} without the reply to {verb}: {error}"))?;
-        assert!(is_done(doing, &odd), "{doing} without the reply to {verb}: not done");
+        act(&mount.path)
+            .map_err(|error| format!("{doing} without the reply to {verb}: {error}"))?;
+        assert!(
+            is_done(doing, &odd),
+            "{doing} without the reply to {verb}: not done"
+        );
     }
     Ok(())
 }
 
 fn dropped_at_each_verb() -> Result<(), Failed> {
-    each_verb("dropped", |odd, verb| odd.drop_control_on(verb, Times::Once))
+    each_verb("dropped", |odd, verb| {
+        odd.drop_control_on(verb, Times::Once)
+    })
 }
 
 fn closing_at_each_verb() -> Result<(), Failed> {
@@ -274,8 +323,8 @@ fn closing_at_each_verb() -> Result<(), Failed> {
 fn each_verb(what: &str, fault: impl Fn(&Odd, &str)) -> Result<(), Failed> {
     let mut failed = Vec::new();
     for verb in [
-        "USER", "PASS", "FEAT", "PWD", "TYPE", "CWD", "MLSD", "EPSV", "RETR", "STOR", "APPE", "SIZE",
-        "MDTM", "RNFR", "RNTO", "DELE", "MKD", "RMD", "SITE", "MFMT",
+        "USER", "PASS", "FEAT", "PWD", "TYPE", "CWD", "MLSD", "EPSV", "RETR", "STOR", "APPE",
+        "SIZE", "MDTM", "RNFR", "RNTO", "DELE", "MKD", "RMD", "SITE", "MFMT",
     ] {
         let odd = Odd::start();
         prepare(&odd);
@@ -311,13 +360,23 @@ fn each_verb(what: &str, fault: impl Fn(&Odd, &str)) -> Result<(), Failed> {
 fn failed_listings() -> Result<(), Failed> {
     type Fault = (&'static str, fn(&Odd));
     let faults: [Fault; 7] = [
-        ("cut with 426", |odd| odd.cut_listing_after("MLSD", 60, Cut::Close, Times::Always)),
-        ("reset", |odd| odd.cut_listing_after("MLSD", 60, Cut::Reset, Times::Always)),
-        ("cut with 226", |odd| odd.cut_listing_after("MLSD", 60, Cut::Lie, Times::Always)),
-        ("cut with the session", |odd| odd.cut_listing_after("MLSD", 60, Cut::Session, Times::Always)),
+        ("cut with 426", |odd| {
+            odd.cut_listing_after("MLSD", 60, Cut::Close, Times::Always)
+        }),
+        ("reset", |odd| {
+            odd.cut_listing_after("MLSD", 60, Cut::Reset, Times::Always)
+        }),
+        ("cut with 226", |odd| {
+            odd.cut_listing_after("MLSD", 60, Cut::Lie, Times::Always)
+        }),
+        ("cut with the session", |odd| {
+            odd.cut_listing_after("MLSD", 60, Cut::Session, Times::Always)
+        }),
         ("refused", |odd| odd.refuse("MLSD", 550)),
         ("failing", |odd| odd.refuse("MLSD", 451)),
-        ("unreadable", |odd| odd.send_as("MLSD", b"<html>\r\n<h1>It works</h1>\r\n</html>\r\n")),
+        ("unreadable", |odd| {
+            odd.send_as("MLSD", b"<html>\r\n<h1>It works</h1>\r\n</html>\r\n")
+        }),
     ];
     for (name, fault) in faults {
         let odd = Odd::start();
@@ -336,7 +395,11 @@ fn failed_listings() -> Result<(), Failed> {
             }
         }
         odd.heal("MLSD");
-        assert_eq!(shown(&mount.path.join("folder"))?, ["x", "y"], "{at}, then healed");
+        assert_eq!(
+            shown(&mount.path.join("folder"))?,
+            ["x", "y"],
+            "{at}, then healed"
+        );
     }
     Ok(())
 }
@@ -350,12 +413,16 @@ fn server_gone() -> Result<(), Failed> {
     let mut open = File::open(mount.path.join("file"))?;
     drop(odd);
     for gone in ["file", "folder/x", "never"] {
-        let error = fs::metadata(mount.path.join(gone)).err().ok_or("it is gone")?;
+        let error = fs::metadata(mount.path.join(gone))
+            .err()
+            .ok_or("it is gone")?;
         assert!(!is(&error, Errno::NOENT), "{gone}: {error}");
     }
     let error = open.read(&mut [0; 10]).err().ok_or("it is gone")?;
     assert!(!is(&error, Errno::NOENT), "{error}");
-    let error = shown(&mount.path.join("folder")).err().ok_or("it is gone")?;
+    let error = shown(&mount.path.join("folder"))
+        .err()
+        .ok_or("it is gone")?;
     assert!(!is(&error, Errno::NOENT), "{error}");
     Ok(())
 }
@@ -366,14 +433,19 @@ fn full_disk() -> Result<(), Failed> {
     let mount = ModelMount::of_odd(&odd, &[]);
     odd.refuse("STOR", 552);
     for name in ["replaced", "new"] {
-        let error = write(&mount.path.join(name), b"written").err().ok_or("no error")?;
+        let error = write(&mount.path.join(name), b"written")
+            .err()
+            .ok_or("no error")?;
         assert!(is(&error, Errno::NOSPC), "{name}: {error}");
     }
     assert_eq!(odd.content("/replaced").as_deref(), Some(&b"before"[..]));
     odd.heal("STOR");
     for name in ["replaced", "new"] {
         write(&mount.path.join(name), b"written").map_err(|error| format!("{name}: {error}"))?;
-        assert_eq!(odd.content(&format!("/{name}")).as_deref(), Some(&b"written"[..]));
+        assert_eq!(
+            odd.content(&format!("/{name}")).as_deref(),
+            Some(&b"written"[..])
+        );
     }
     Ok(())
 }
@@ -400,7 +472,11 @@ fn refused_rename_over() -> Result<(), Failed> {
         assert_eq!(odd.content("/replaced").as_deref(), Some(&b"written"[..]));
         fs::rename(mount.path.join("from"), mount.path.join("replaced"))?;
         assert_eq!(odd.content("/replaced").as_deref(), Some(&b"before"[..]));
-        assert!(shown(&mount.path)?.iter().all(|name| !name.starts_with(".ftpfs-")));
+        assert!(
+            shown(&mount.path)?
+                .iter()
+                .all(|name| !name.starts_with(".ftpfs-"))
+        );
     }
     Ok(())
 }
@@ -418,7 +494,11 @@ fn failed_rename_over() -> Result<(), Failed> {
     // The last close tries once more, in vain too.
     assert!(within(DEADLINE, || mount.log().contains("not sent")));
     assert_eq!(odd.content("/replaced").as_deref(), Some(&b"before"[..]));
-    assert!(shown(&mount.path)?.iter().all(|name| !name.starts_with(".ftpfs-")));
+    assert!(
+        shown(&mount.path)?
+            .iter()
+            .all(|name| !name.starts_with(".ftpfs-"))
+    );
     assert_eq!(fs::read(mount.path.join("replaced"))?, b"before");
     Ok(())
 }
@@ -545,7 +625,10 @@ fn replies_of_any_shape() -> Result<(), Failed> {
             odd.greet(vec![Step::Send(lines.into_bytes())]);
         }),
         ("a greeting after a preliminary one", |odd| {
-            odd.greet(vec![Step::line("120 Wait a minute"), Step::line("220 Ready")]);
+            odd.greet(vec![
+                Step::line("120 Wait a minute"),
+                Step::line("220 Ready"),
+            ]);
         }),
         ("byte by byte", Odd::split_replies),
         ("after empty lines", |odd| odd.junk_before_replies(b"\r\n")),
@@ -570,7 +653,10 @@ fn replies_of_any_shape() -> Result<(), Failed> {
 fn fewer_sessions() -> Result<(), Failed> {
     let mut failed = Vec::new();
     for most in [1, 2] {
-        for line in ["421 Too many sessions", "530 Sorry, the maximum number of clients is reached"] {
+        for line in [
+            "421 Too many sessions",
+            "530 Sorry, the maximum number of clients is reached",
+        ] {
             let odd = Odd::start();
             prepare(&odd);
             let files: BTreeMap<String, Vec<u8>> = (0..6u8)
@@ -639,7 +725,12 @@ fn round_trips() -> Result<(), Failed> {
     for _ in 0..5 {
         assert!(!at("missing/never").exists());
     }
-    assert_eq!(odd.count("MLSD"), 1, "5 stats of nothing: {:?}", verbs(&odd));
+    assert_eq!(
+        odd.count("MLSD"),
+        1,
+        "5 stats of nothing: {:?}",
+        verbs(&odd)
+    );
 
     odd.forget();
     assert!(fs::read(at("read/once"))? == big);
@@ -652,7 +743,12 @@ fn round_trips() -> Result<(), Failed> {
         let read = || fs::read(at("read/twice"));
         let readers = [scope.spawn(read), scope.spawn(read)];
         for reader in readers {
-            assert!(reader.join().expect("it does not panic").is_ok_and(|read| read == big));
+            assert!(
+                reader
+                    .join()
+                    .expect("it does not panic")
+                    .is_ok_and(|read| read == big)
+            );
         }
     });
     assert_eq!(odd.count("RETR"), 1, "two readers: {:?}", verbs(&odd));
@@ -677,11 +773,22 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
-    let known = [Errno::NOSPC, Errno::NOENT, Errno::ACCESS, Errno::IO, Errno::TIMEDOUT, Errno::STALE];
+    let said = String::from_utf8_lossy(&output.stderr)
+        .trim_end()
+        .to_owned();
+    let known = [
+        Errno::NOSPC,
+        Errno::NOENT,
+        Errno::ACCESS,
+        Errno::IO,
+        Errno::TIMEDOUT,
+        Errno::STALE,
+    ];
     let words = |errno: &&Errno| {
         let text = io::Error::from(**errno).to_string();
-        text.split(" (os").next().is_some_and(|text| said.ends_with(text))
+        text.split(" (os")
+            .next()
+            .is_some_and(|text| said.ends_with(text))
     };
     Err(match known.iter().find(words) {
         Some(errno) => (*errno).into(),

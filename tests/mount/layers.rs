@@ -10,13 +10,21 @@ use libtest_mimic::{Failed, Trial};
 pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("layers::imports_point_down", imports_point_down),
-        Trial::test("layers::libraries_stay_in_their_layer", libraries_stay_in_their_layer),
-        Trial::test("layers::tests_sleep_only_in_waits", tests_sleep_only_in_waits),
+        Trial::test(
+            "layers::libraries_stay_in_their_layer",
+            libraries_stay_in_their_layer,
+        ),
+        Trial::test(
+            "layers::tests_sleep_only_in_waits",
+            tests_sleep_only_in_waits,
+        ),
     ]
 }
 
 /// From the top. Each may name those behind it; `sys` is a leaf that all may name.
-const LAYERS: [&str; 8] = ["main", "cli", "mount", "fuse", "vfs", "cache", "pool", "ftp"];
+const LAYERS: [&str; 8] = [
+    "main", "cli", "mount", "fuse", "vfs", "cache", "pool", "ftp",
+];
 
 /// What is named only in certain places below `src`.
 const CONFINED: [(&str, &[&str]); 4] = [
@@ -76,7 +84,9 @@ fn tests_sleep_only_in_waits() -> Result<(), Failed> {
             if words.any(|word| word == "fn") {
                 function = words.next().unwrap_or_default();
             }
-            let sleeps = ["thread::sleep(", "time::sleep("].iter().any(|call| line.contains(call));
+            let sleeps = ["thread::sleep(", "time::sleep("]
+                .iter()
+                .any(|call| line.contains(call));
             if sleeps && !WAITS.contains(&function) {
                 wrong.push(format!("{}: {function} sleeps", path.display()));
             }
@@ -134,7 +144,11 @@ fn layer(path: &Path) -> String {
 /// How many `super::` lead from the module of `path` to the crate's root.
 fn depth(path: &Path) -> usize {
     let parts = path.components().count();
-    if path.ends_with("mod.rs") { parts - 1 } else { parts }
+    if path.ends_with("mod.rs") {
+        parts - 1
+    } else {
+        parts
+    }
 }
 
 fn position(layer: &str) -> Option<usize> {

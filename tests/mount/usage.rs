@@ -22,9 +22,8 @@ use crate::servers::{Options, Server, ServerKind};
 
 /// The trials, with vsftpd for what needs TLS where it is `selected`.
 pub fn trials(selected: &[ServerKind]) -> Vec<Trial> {
-    let trial = |name: &str, run: fn() -> Result<(), Failed>| {
-        Trial::test(format!("usage::{name}"), run)
-    };
+    let trial =
+        |name: &str, run: fn() -> Result<(), Failed>| Trial::test(format!("usage::{name}"), run);
     let vsftpd = selected.contains(&ServerKind::Vsftpd);
     vec![
         trial("mistakes_on_the_line", mistakes_on_the_line),
@@ -36,8 +35,11 @@ pub fn trials(selected: &[ServerKind]) -> Vec<Trial> {
         trial("the_background_begins_when_the_mount_answers", background),
         trial("every_end_sends_everything", every_end),
         trial("paths_are_relative_or_absolute", paths_of_urls),
-        trial("a_certificate_nobody_signed_is_pinned", self_signed_certificate)
-            .with_ignored_flag(!vsftpd),
+        trial(
+            "a_certificate_nobody_signed_is_pinned",
+            self_signed_certificate,
+        )
+        .with_ignored_flag(!vsftpd),
     ]
 }
 
@@ -107,10 +109,15 @@ impl Place {
     /// Sees that `arguments`, with the mountpoint for `MNT`, fail with `code` and one line that holds `words`.
     fn refused(&self, arguments: &[&str], code: i32, words: &[&str]) -> Result<(), Failed> {
         let path = self.path.to_str().expect("a name of ours");
-        let filled = arguments.iter().map(|argument| argument.replace("MNT", path));
+        let filled = arguments
+            .iter()
+            .map(|argument| argument.replace("MNT", path));
         let output = self.ftpfs(filled);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let at = format!("{arguments:?} said {said:?} and ended with {}", output.status);
+        let at = format!(
+            "{arguments:?} said {said:?} and ended with {}",
+            output.status
+        );
         if output.status.code() != Some(code) {
             return Err(at.into());
         }
@@ -166,7 +173,11 @@ fn mistakes_on_the_line() -> Result<(), Failed> {
             2,
             &["`max_con`", "did you mean `max_conns`"],
         ),
-        place.refused(&["-o", "max_conns=no", "ftp://h/", "MNT"], 2, &["max_conns", "no"]),
+        place.refused(
+            &["-o", "max_conns=no", "ftp://h/", "MNT"],
+            2,
+            &["max_conns", "no"],
+        ),
         place.refused(
             &["-o", "credentials=/no/such", "ftp://h/", "MNT"],
             1,
@@ -183,8 +194,16 @@ fn mountpoints_that_do_not_fit() -> Result<(), Failed> {
     fs::create_dir(place.folder.path().join("full"))?;
     fs::write(place.folder.path().join("full/file"), "")?;
     all([
-        place.refused(&[url, "MNT-none"], 1, &["-none", "does not exist", "mkdir -p"]),
-        place.refused(&[url, "MNT/../full"], 1, &["full", "is not empty", "-o nonempty"]),
+        place.refused(
+            &[url, "MNT-none"],
+            1,
+            &["-none", "does not exist", "mkdir -p"],
+        ),
+        place.refused(
+            &[url, "MNT/../full"],
+            1,
+            &["full", "is not empty", "-o nonempty"],
+        ),
         place.refused(&[url, "MNT/../full/file"], 1, &["file", "is not a folder"]),
         place.refused(&[url, "MNT", "more"], 2, &["more"]),
     ])?;
@@ -221,7 +240,10 @@ fn servers_that_cannot_be_used() -> Result<(), Failed> {
     let server = Server::start(ServerKind::Embedded);
     let address = server.address().to_string();
     let wrong = format!("ftp://{}:wrong@{address}/", server.user);
-    let missing = format!("ftp://{}:{}@{address}/no/such", server.user, server.password);
+    let missing = format!(
+        "ftp://{}:{}@{address}/no/such",
+        server.user, server.password
+    );
     let closed = {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.local_addr()?.to_string()
@@ -231,7 +253,11 @@ fn servers_that_cannot_be_used() -> Result<(), Failed> {
     let ssh = speaks(b"SSH-2.0-OpenSSH_9.2p1\r\n")?;
     let silent = speaks(b"")?;
     all([
-        place.refused(&[&wrong, "MNT"], 1, &["127.0.0.1", "check name and password"]),
+        place.refused(
+            &[&wrong, "MNT"],
+            1,
+            &["127.0.0.1", "check name and password"],
+        ),
         place.refused(&[&missing, "MNT"], 1, &["/no/such"]),
         place.refused(&[&refused, "MNT"], 1, &["127.0.0.1", "refused", "check"]),
         place.refused(
@@ -271,7 +297,11 @@ fn open_credentials() -> Result<(), Failed> {
     let option = format!("credentials={}", file.display());
     let url = format!("ftp://{}/", odd.address());
     fs::set_permissions(&file, Permissions::from_mode(0o644))?;
-    place.refused(&["-o", &option, &url, "MNT"], 1, &["credentials", "0644", "chmod 600"])?;
+    place.refused(
+        &["-o", &option, &url, "MNT"],
+        1,
+        &["credentials", "0644", "chmod 600"],
+    )?;
     assert_eq!(odd.accepted(), 0);
     fs::set_permissions(&file, Permissions::from_mode(0o600))?;
     place.mount(&url, &[&option])?;
@@ -291,7 +321,10 @@ fn hidden_password() -> Result<(), Failed> {
     let log_file = format!("log_file={}", log.display());
     let ways: [(String, Vec<String>); 3] = [
         (format!("ftp://bob:{SECRET}@{address}/"), vec![]),
-        (format!("ftp://bob@{address}/"), vec![format!("password={SECRET}")]),
+        (
+            format!("ftp://bob@{address}/"),
+            vec![format!("password={SECRET}")],
+        ),
         (format!("ftp://bob@{address}/"), vec![]),
     ];
     for (url, options) in ways {
@@ -318,7 +351,11 @@ fn hidden_password() -> Result<(), Failed> {
         ] {
             let text = fs::read(&place)?;
             let text = String::from_utf8_lossy(&text);
-            assert!(!text.contains(SECRET), "the password is in {}", place.display());
+            assert!(
+                !text.contains(SECRET),
+                "the password is in {}",
+                place.display()
+            );
         }
         let text = fs::read_to_string(&log)?;
         for word in ["lookup", "PASS ***", "RETR \"/file\""] {
@@ -337,7 +374,10 @@ fn background() -> Result<(), Failed> {
     for _ in 0..5 {
         let place = Place::new();
         place.mount(&odd.url(), &[])?;
-        assert!(is_mounted(&place.path), "not mounted when the command returned");
+        assert!(
+            is_mounted(&place.path),
+            "not mounted when the command returned"
+        );
         assert_eq!(fs::read(place.path.join("file"))?, b"content");
         let daemon = place.daemon().ok_or("no daemon")?;
         let own = fs::read_link(format!("/proc/{daemon}/cwd"))?;
@@ -358,7 +398,9 @@ fn every_end() -> Result<(), Failed> {
             run("true", [""; 0])
         }),
         ("umount", |mount| run("umount", [&mount.path])),
-        ("fusermount3 -u", |mount| run("fusermount3", ["-u".as_ref(), mount.path.as_os_str()])),
+        ("fusermount3 -u", |mount| {
+            run("fusermount3", ["-u".as_ref(), mount.path.as_os_str()])
+        }),
     ];
     for (name, end) in ends {
         let odd = Odd::start();
@@ -373,11 +415,18 @@ fn every_end() -> Result<(), Failed> {
             open = None;
         }
         let output = end(&mount);
-        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let status = mount.wait();
         assert_eq!(status.code(), Some(0), "{name}:\n{}", mount.log());
         for file in ["/closed", "/open"] {
-            assert!(odd.content(file).as_ref() == Some(&content), "{name}: {file} is not whole");
+            assert!(
+                odd.content(file).as_ref() == Some(&content),
+                "{name}: {file} is not whole"
+            );
         }
         assert!(!is_mounted(&mount.path), "{name}: still mounted");
         drop(open);
@@ -404,8 +453,8 @@ fn paths_of_urls() -> Result<(), Failed> {
         ("/%2F", "/"),
     ] {
         let url = format!("ftp://user@{address}{path}");
-        let mount = ModelMount::start(&url, "password", &[])
-            .map_err(|log| format!("{path:?}: {log}"))?;
+        let mount =
+            ModelMount::start(&url, "password", &[]).map_err(|log| format!("{path:?}: {log}"))?;
         let here = fs::read_to_string(mount.path.join("here"))
             .map_err(|error| format!("{path:?}: {error}"))?;
         assert_eq!(here, folder, "{path:?}");
@@ -432,7 +481,11 @@ fn self_signed_certificate() -> Result<(), Failed> {
     let place = Place::new();
     let url = server.url();
     let wanted = format!("tls_pin=sha256:{pin}");
-    place.refused(&["-o", "tls=require", &url, "MNT"], 1, &["not trusted", &wanted])?;
+    place.refused(
+        &["-o", "tls=require", &url, "MNT"],
+        1,
+        &["not trusted", &wanted],
+    )?;
     let other = format!("tls_pin=sha256:{}", "0".repeat(64));
     place.refused(&["-o", &other, &url, "MNT"], 1, &["not the pinned one"])?;
     place.mount(&url, &["tls=require", &wanted])?;
