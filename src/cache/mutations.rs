@@ -182,6 +182,19 @@ impl Remote {
         moved.map(|()| aside)
     }
 
+    /// Moves the hidden file `path` to a hidden name beside `other`; that name.
+    pub async fn hide_elsewhere(
+        &self,
+        path: &RemotePath,
+        other: &RemotePath,
+    ) -> Result<RemotePath> {
+        let moved = super::uploads::scratch_name(other);
+        self.hide(&moved);
+        let outcome = self.rename_once(path, &moved).await;
+        self.show(if outcome.is_ok() { path } else { &moved });
+        outcome.map(|()| moved)
+    }
+
     /// Names `path` as ours for the moment: it is not shown until [`Remote::show`].
     pub fn hide(&self, path: &RemotePath) {
         self.inner

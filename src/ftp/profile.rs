@@ -101,24 +101,25 @@ impl Profile {
         })
     }
 
-    /// The facts to be selected by `OPTS MLST` (RFC 3659 s7.9), where the server has permission bits but leaves them out
-    /// by itself, as pyftpdlib does; `None` = its own selection is as good as any.
-    pub fn facts(&self) -> Option<String> {
-        let offered = self
+    /// What to ask for by `OPTS MLST`, where the server keeps to itself a fact that is of use (RFC 3659 s7.9): pyftpdlib
+    /// does so with the mode. Otherwise it is not sent: libunftp closes after it.
+    pub fn facts_to_ask(&self) -> Option<String> {
+        const OF_USE: [&str; 4] = ["TYPE", "SIZE", "MODIFY", "UNIX.MODE"];
+        let line = self
             .features
             .iter()
             .find_map(|line| line.strip_prefix("MLST "))?;
-        // Those that it gives by itself are marked with a star.
-        if !offered.split(';').any(|fact| fact == "UNIX.MODE") {
-            return None;
-        }
-        let offered = |fact: &&str| {
-            let mut all = offered.split(';').map(|one| one.trim_end_matches('*'));
-            all.any(|one| one.eq_ignore_ascii_case(fact))
-        };
-        let facts = ["type", "size", "modify", "UNIX.mode", "UNIX.slink"];
-        let chosen = facts.into_iter().filter(offered);
-        Some(chosen.map(|fact| format!("{fact};")).collect())
+        let offered = line.split(';').map(str::trim);
+        let of_use: Vec<&str> = offered
+            .filter(|fact| OF_USE.contains(&fact.trim_end_matches('*')))
+            .collect();
+        let kept_back = of_use.iter().any(|fact| !fact.ends_with('*'));
+        kept_back.then(|| {
+            let named = of_use.iter().map(|fact| fact.trim_end_matches('*'));
+            named
+                .map(|fact| format!("{};", fact.to_ascii_lowercase()))
+                .collect()
+        })
     }
 
     /// Whether commands may be answered out of order (libunftp runs them side by side; aioftp has neither FEAT nor NOOP).
@@ -154,18 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn permission_bits_are_asked_for_where_they_are_offered_but_not_given() {
-        let facts = |line: &str| feat(&[line]).facts();
-        // pyftpdlib 2.2.0, ProFTPD 1.3.8, libunftp 0.24.
+    fn facts_are_asked_for_only_where_one_of_use_is_kept_back() {
+        let asked = |line| feat(&[line]).facts_to_ask();
         assert_eq!(
-            facts("MLST type*;perm*;size*;modify*;unique*;unix.mode;unix.uid;unix.gid;").as_deref(),
-            Some("type;size;modify;UNIX.mode;")
+            asked("MLST type*;perm*;size*;modify*;unique*;unix.mode;unix.uid;").as_deref(),
+            Some("type;size;modify;unix.mode;")
         );
-        assert_eq!(
-            facts("MLST modify*;perm*;size*;type*;unique*;UNIX.group*;UNIX.mode*;UNIX.owner*;"),
-            None
-        );
-        assert_eq!(facts("MLST"), None);
+        assert_eq!(asked("MLST type*;size*;modify*;UNIX.mode*;lang;"), None);
+        assert_eq!(asked("MLST"), None);
     }
 
     #[test]

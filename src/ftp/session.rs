@@ -446,8 +446,7 @@ impl Session {
             // Whatever it answers: where names are bytes nothing changes.
             self.exchange(Command::new("OPTS", "UTF8 ON")).await?;
         }
-        if let Some(facts) = self.server.with_profile(|profile| profile.facts()) {
-            // A refusal leaves the server's own selection, which has all but the permission bits.
+        if let Some(facts) = self.server.with_profile(|profile| profile.facts_to_ask()) {
             self.exchange(Command::new("OPTS", format!("MLST {facts}")))
                 .await?;
         }

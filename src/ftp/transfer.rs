@@ -373,7 +373,9 @@ impl Session {
                 return Ok(SocketAddr::new(peer.ip(), port));
             }
             if reply.code < 500 {
-                return Err(Error::from_reply("EPSV", &reply));
+                // libunftp 0.24 says here what it still owed to an earlier transfer: the replies are out of step.
+                self.state = State::Broken;
+                return Err(Error::new(ErrorKind::Lost, "EPSV", reply.to_string()));
             }
             self.server
                 .with_profile(|profile| profile.epsv = Some(false));

@@ -208,11 +208,11 @@ fn plan(state: &State, occupied: bool) -> Plan {
     let Some(base) = state.base else {
         return if occupied { Plan::Replace } else { Plan::Store };
     };
-    if state.size == 0 || base.size == 0 {
-        return Plan::Store;
-    }
     if state.only_grown() && state.size == base.size {
         return Plan::Nothing;
+    }
+    if state.size == 0 || base.size == 0 {
+        return Plan::Store;
     }
     if state.only_grown() {
         Plan::Append(base.size)

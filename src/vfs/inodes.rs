@@ -241,6 +241,15 @@ impl Inodes {
         (!node.unlinked && ino != ROOT).then(|| (node.parent, node.name.clone()))
     }
 
+    /// What is kept on the server, within `dir`, of files that lost their names.
+    pub fn kept_within(&self, dir: &RemotePath) -> Vec<(u64, RemotePath)> {
+        let kept = self
+            .nodes
+            .iter()
+            .filter_map(|(&ino, node)| Some((ino, node.kept_at.clone()?)));
+        kept.filter(|(_, path)| path.is_within(dir)).collect()
+    }
+
     /// Numbers of all nodes with a staged file.
     pub fn staged(&self) -> Vec<u64> {
         self.nodes

@@ -259,6 +259,7 @@ impl Vfs {
             return Err(Error::NotEmpty);
         }
         let path = self.path(parent)?.join(name);
+        self.move_kept_out(&path).await?;
         self.remote.remove_dir(&path).await?;
         self.overlay().forget(&path);
         self.remember(attr.ino, attr);
@@ -346,6 +347,9 @@ impl Vfs {
         }
         self.commit(source.ino).await?;
         self.commit_below(source.ino, &from).await?;
+        if source.kind == Kind::Dir {
+            self.move_kept_out(&from).await?;
+        }
         let item = self.remote.stat(&from).await?.ok_or(Error::NotFound)?;
         if let Some(target) = target {
             self.make_way(target, &to).await?;
@@ -369,10 +373,21 @@ impl Vfs {
                 return Err(Error::NotEmpty);
             }
             // Some servers merge, some refuse: the folder is removed first, which fails unless it is empty.
+            self.move_kept_out(to).await?;
             self.remote.remove_dir(to).await?;
             return Ok(());
         }
         self.set_aside(target.ino, to).await?;
+        Ok(())
+    }
+
+    /// Before a folder loses its name: what is kept in it, of files that lost theirs, goes to the folder above.
+    async fn move_kept_out(&self, dir: &RemotePath) -> Result<()> {
+        let kept = self.inodes().kept_within(dir);
+        for (ino, path) in kept {
+            let moved = self.remote.hide_elsewhere(&path, dir).await?;
+            self.with_node(ino, |node| node.kept_at = Some(moved))?;
+        }
         Ok(())
     }
 

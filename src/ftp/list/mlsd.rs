@@ -54,7 +54,7 @@ pub(super) fn parse_line(line: &[u8]) -> Option<Line> {
                 precision: Precision::Second,
             });
         } else if name("unix.mode") {
-            // pyftpdlib 2.2 on Python 3 writes 0o644.
+            // pyftpdlib 2.2 writes it as Python does: `0o755`.
             parsed.entry.mode = octal(value.strip_prefix(b"0o").unwrap_or(value));
         } else if name("unix.slink") {
             // Globus gives this beside the target's own type, and encodes it as in a URL.
@@ -146,6 +146,13 @@ mod tests {
 
     fn entry(line: &[u8]) -> Entry {
         parse_line(line).expect("is a line of facts").entry
+    }
+
+    #[test]
+    fn a_mode_may_be_written_as_python_does() {
+        let mode = |line: &[u8]| entry(line).mode;
+        assert_eq!(mode(b"type=dir;unix.mode=0o700; b"), Some(0o700));
+        assert_eq!(mode(b"type=dir;unix.mode=0700; b"), Some(0o700));
     }
 
     #[test]
