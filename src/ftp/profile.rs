@@ -122,6 +122,12 @@ impl Profile {
         })
     }
 
+    /// Whether the server takes a name like `part` for another one: Pure-FTPd 1.0.50 cuts spaces off its end, and so
+    /// would write over the file of the shorter name. It is known by two commands that nobody else has.
+    pub fn mistakes(&self, part: &[u8]) -> bool {
+        part.ends_with(b" ") && self.offers("ESTA") && self.offers("ESTP")
+    }
+
     /// Whether commands may be answered out of order (libunftp runs them side by side; aioftp has neither FEAT nor NOOP).
     pub fn is_unordered(&self) -> bool {
         self.offers("SITE MD5") && self.features.iter().any(|line| line == "MLST")
@@ -163,6 +169,12 @@ mod tests {
         );
         assert_eq!(asked("MLST type*;size*;modify*;UNIX.mode*;lang;"), None);
         assert_eq!(asked("MLST"), None);
+    }
+
+    #[test]
+    fn a_name_that_ends_in_a_space_is_mistaken_by_pure_ftpd_alone() {
+        let pure = feat(&["UTF8", "ESTA", "ESTP"]);
+        assert!(pure.mistakes(b"a ") && !pure.mistakes(b" a") && !feat(&["UTF8"]).mistakes(b"a "));
     }
 
     #[test]

@@ -295,6 +295,13 @@ impl Session {
                 "a name with a line end, a zero byte or the byte 0xff cannot be sent over FTP";
             return Err(Error::new(ErrorKind::Name, path.to_string(), detail));
         }
+        if path
+            .parts()
+            .any(|part| self.server.with_profile(|profile| profile.mistakes(part)))
+        {
+            let detail = "this server takes a name that ends in a space for one without it";
+            return Err(Error::new(ErrorKind::Name, path.to_string(), detail));
+        }
         if path.as_bytes().len() <= LONGEST_ARGUMENT {
             return Ok(path.as_bytes().to_vec());
         }
@@ -343,7 +350,8 @@ impl Session {
     }
 
     fn settle(&mut self, command: &Command, reply: &Reply) -> Result<()> {
-        if reply.code == 421 {
+        // vsftpd says 500 OOPS when one of its processes dies, and then is gone.
+        if reply.code == 421 || (reply.code == 500 && reply.last().starts_with(b"OOPS")) {
             return Err(Error::new(
                 ErrorKind::Lost,
                 command.to_string(),

@@ -173,6 +173,10 @@ impl Session {
     pub async fn abandon(&mut self, stream: DataStream) {
         drop(stream);
         self.state = State::Broken;
+        if self.knows(|profile| profile.is_unordered()) {
+            // No fence holds where replies overtake each other.
+            return;
+        }
         let fenced = async {
             self.final_reply("stopped download").await?;
             let fence = Command::bare("PWD");
@@ -346,25 +350,11 @@ impl Session {
         Ok(Ok((stream, refused_rest)))
     }
 
-    /// Sends `command`, which asks for a data port, again while the server could not get one: nothing has happened then.
-    ///
-    /// libunftp 0.24 tries ports at random, and answers 425 when those were taken.
-    async fn ask_port(&mut self, command: Command) -> Result<Reply> {
-        let mut reply = self.exchange(command.clone()).await?;
-        for _ in 0..PORT_RETRIES {
-            if reply.code != 425 {
-                break;
-            }
-            reply = self.exchange(command.clone()).await?;
-        }
-        Ok(reply)
-    }
-
     /// Where the server waits for a data connection: `EPSV` (RFC 2428), or `PASV` where that is refused.
     async fn passive(&mut self) -> Result<SocketAddr> {
         let peer = self.control.peer();
         if self.knows(|profile| profile.epsv) != Some(false) {
-            let reply = self.ask_port(Command::bare("EPSV")).await?;
+            let reply = self.exchange(Command::bare("EPSV")).await?;
             if reply.code == 229 {
                 self.server
                     .with_profile(|profile| profile.epsv = Some(true));
@@ -373,14 +363,15 @@ impl Session {
                 return Ok(SocketAddr::new(peer.ip(), port));
             }
             if reply.code < 500 {
-                // libunftp 0.24 says here what it still owed to an earlier transfer: the replies are out of step.
+                // libunftp 0.24 found no free port, or says here what it still owed to an earlier transfer: then the
+                // replies are out of step. A new session is in step.
                 self.state = State::Broken;
                 return Err(Error::new(ErrorKind::Lost, "EPSV", reply.to_string()));
             }
             self.server
                 .with_profile(|profile| profile.epsv = Some(false));
         }
-        let reply = self.ask_port(Command::bare("PASV")).await?;
+        let reply = self.exchange(Command::bare("PASV")).await?;
         if reply.code != 227 {
             return Err(Error::from_reply("PASV", &reply));
         }
@@ -551,9 +542,6 @@ const LONGEST_LISTING: usize = 256 << 20;
 
 /// Wait for the final reply and the fence of a stopped download; ftp-srv often never answers.
 const FENCE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How often a server that has no data port is asked again: one in several hundred is taken, on a busy machine.
-const PORT_RETRIES: u32 = 3;
 
 /// Wait for the reply that explains a refused data connection.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,5 +1,8 @@
 //! Open files: reading through the cache and the staged file, writing into the staged file.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -304,9 +307,13 @@ impl Vfs {
             let missing = staged.state().missing(at, end);
             let stop = missing.as_ref().map_or(end, |missing| missing.start);
             if at < stop {
-                let mut bytes = vec![0; (stop - at) as usize];
-                std::os::unix::fs::FileExt::read_exact_at(&*staged.file, &mut bytes, at)?;
+                let bytes = read_up_to(&staged.file, at, stop - at)?;
+                let cut = (bytes.len() as u64) < stop - at;
                 found.push(bytes.into());
+                if cut {
+                    // Truncated since its size was looked at.
+                    break;
+                }
                 at = stop;
             }
             if let (Some(missing), Some(base)) = (missing, base) {
@@ -358,4 +365,20 @@ impl Vfs {
             self.remote.carry_content(ino, now);
         }
     }
+}
+
+/// The bytes of `file` from `offset` on, `length` of them or fewer at its end.
+fn read_up_to(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length as usize];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }

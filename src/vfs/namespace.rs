@@ -194,17 +194,17 @@ impl Vfs {
         if let Some(staged) = staged {
             return Some(self.staged_attr(ino, last.as_ref(), &staged));
         }
-        let item = match self.remote.peek(&path) {
-            Some(None) => return None,
-            Some(Some(item)) if item.entry.kind == entry.kind => item,
-            // Another kind by now, or the listing has aged away while it was read.
-            _ => listed.clone(),
-        };
-        match last {
-            _ if item.settled => Some(self.learn(ino, &path, &item)),
-            // The kernel takes these for true even if it may not keep them: rather the last exact ones.
-            Some(last) => Some(self.attr_of(ino, &path, &Item::unsettled(last))),
-            None => Some(self.attr_of(ino, &path, &item)),
+        match self.remote.peek(&path) {
+            Some(None) => None,
+            Some(Some(item)) if item.entry.kind != entry.kind => None,
+            Some(Some(item)) if item.settled => Some(self.learn(ino, &path, &item)),
+            // Not exact, or aged away while it was read. The kernel takes these for true even if it may not keep them:
+            // rather what it knows already.
+            known => {
+                let entry = last.or(known.flatten().map(|item| item.entry));
+                let entry = entry.unwrap_or_else(|| listed.entry.clone());
+                Some(self.attr_of(ino, &path, &Item::unsettled(entry)))
+            }
         }
     }
 
