@@ -55,6 +55,10 @@ impl Item {
 
     /// Takes the exact time, where the server said one; either way nothing more is asked.
     pub fn settle(&mut self, seconds: Option<i64>, size: Option<u64>) {
+        if self.settled {
+            // Changed by us since it was asked.
+            return;
+        }
         if let Some(seconds) = seconds {
             self.listed = self.entry.modified.map(|listed| (listed, Instant::now()));
             self.entry.modified = Some(Modified {
@@ -96,6 +100,10 @@ pub enum Patch {
     Put(Entry),
     /// The name is gone.
     Remove(Vec<u8>),
+    /// The name has these permission bits now.
+    Mode(Vec<u8>, u32),
+    /// The name has this time of modification now, Unix seconds.
+    Time(Vec<u8>, i64),
     /// Something may have changed, and only a new listing can tell.
     Doubt,
 }
@@ -247,7 +255,7 @@ impl Listings {
         }
     }
 
-    /// Changes one item of `dir`, if it is known.
+    /// Adds to what is known of one item of `dir`. What we changed ourselves is a [`Patch`].
     pub fn update(&mut self, dir: &RemotePath, name: &[u8], change: impl FnOnce(&mut Item)) {
         if let Some(cached) = self.folders.peek_mut(dir)
             && cached.folder.entries.contains_key(name)
@@ -316,6 +324,20 @@ impl Folder {
         match patch {
             Patch::Put(entry) => drop(self.entries.insert(entry.name.clone(), Item::new(entry))),
             Patch::Remove(name) => drop(self.entries.remove(&name)),
+            Patch::Mode(name, mode) => {
+                if let Some(item) = self.entries.get_mut(&name) {
+                    item.entry.mode = Some(mode & 0o7777);
+                }
+            }
+            Patch::Time(name, seconds) => {
+                if let Some(item) = self.entries.get_mut(&name) {
+                    item.entry.modified = Some(Modified {
+                        seconds,
+                        precision: Precision::Second,
+                    });
+                    item.settled |= item.entry.size.is_some();
+                }
+            }
             Patch::Doubt => {}
         }
     }
@@ -364,6 +386,7 @@ mod tests {
         assert!(matches!(listings.look(&dir()), Lookup::Wait(_)));
         listings.patch(&dir(), Patch::Put(entry("new", 1)));
         listings.patch(&dir(), Patch::Remove(b"old".to_vec()));
+        listings.patch(&dir(), Patch::Mode(b"stays".to_vec(), 0o600));
         let folder = listings
             .fetched(
                 &dir(),
@@ -373,6 +396,7 @@ mod tests {
             .expect("ok");
         let names: Vec<_> = folder.entries.keys().map(|name| name.as_slice()).collect();
         assert_eq!(names, [b"new".as_slice(), b"stays"]);
+        assert_eq!(folder.entries[b"stays".as_slice()].entry.mode, Some(0o600));
         assert!(listings.fresh(&dir()).is_some());
     }
 

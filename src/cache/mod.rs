@@ -253,14 +253,7 @@ impl Remote {
 
     /// Something in the folder `dir` was changed by us at `seconds`, Unix time.
     pub fn touched(&self, dir: &RemotePath, seconds: i64) {
-        if let Some(above) = dir.parent() {
-            self.listings().update(&above, dir.name(), |item| {
-                item.entry.modified = Some(Modified {
-                    seconds,
-                    precision: Precision::Second,
-                });
-            });
-        }
+        self.patch(dir, Patch::Time(dir.name().to_vec(), seconds));
     }
 
     /// Where the link `path` points, from a `LIST` where `MLSD` does not say.

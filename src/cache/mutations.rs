@@ -118,11 +118,7 @@ impl Remote {
         let done =
             on_session!(self.pool(), Retry::Idempotent, session => session.set_mode(path, mode));
         self.understand(path, done).await?;
-        if let Some(dir) = path.parent() {
-            self.listings().update(&dir, path.name(), |item| {
-                item.entry.mode = Some(mode & 0o7777)
-            });
-        }
+        self.patch(path, Patch::Mode(path.name().to_vec(), mode));
         Ok(())
     }
 
@@ -130,14 +126,7 @@ impl Remote {
     pub async fn set_mtime(&self, path: &RemotePath, seconds: i64) -> Result<()> {
         let done = on_session!(self.pool(), Retry::Idempotent, session => session.set_mtime(path, seconds));
         self.understand(path, done).await?;
-        if let Some(dir) = path.parent() {
-            self.listings().update(&dir, path.name(), |item| {
-                item.entry.modified = Some(Modified {
-                    seconds,
-                    precision: Precision::Second,
-                });
-            });
-        }
+        self.patch(path, Patch::Time(path.name().to_vec(), seconds));
         Ok(())
     }
 
