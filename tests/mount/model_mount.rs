@@ -195,6 +195,6 @@ const LOG: &str = "ftpfs.log";
 /// As much of the log as is shown with a failure.
 const LOG_SHOWN: usize = 6000;
 /// Longest wait for a mount to come up or to end.
-pub const DEADLINE: Duration = Duration::from_secs(15);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Longest life of one mount.
 const LONGEST_TEST: Duration = Duration::from_secs(600);

@@ -274,7 +274,7 @@ const STAGING: &str = "staging";
 /// Longest that one command may take: several times the slowest, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(150);
 /// Longest wait for a mount.
-const STARTING: Duration = Duration::from_secs(20);
+const STARTING: Duration = Duration::from_secs(60);
 /// Longest wait for a process that was told to end.
 const STOPPING: Duration = Duration::from_secs(15);
 /// How much of a log a failure shows.
