@@ -1,0 +1,133 @@
+//! What a broken connection, a refusal or an odd server does to the users of a mount: nothing,
+//! or an error that is true. Never wrong bytes, a short file, a lost file, or an empty folder.
+
+mod manners;
+mod replies;
+mod transfers;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+use libtest_mimic::{Failed, Trial};
+use rustix::io::Errno;
+
+use crate::model_mount::{DEADLINE, ModelMount, run, within};
+use crate::odd::{Cut, Odd, Step, Times};
+use crate::servers::{Server, ServerKind};
+
+use manners::*;
+use replies::*;
+use transfers::*;
+
+/// The trials with one real server.
+pub fn trials_of(kind: ServerKind) -> Vec<Trial> {
+    let trial = |name: &str, run: fn(ServerKind) -> Result<(), Failed>| {
+        Trial::test(format!("{}::faults::{name}", kind.name()), move || {
+            run(kind)
+        })
+    };
+    vec![
+        trial("a_reader_sees_nothing_of_killed_sessions", killed_in_a_read),
+        trial("an_upload_survives_or_says_so", killed_in_an_upload),
+    ]
+}
+
+/// The trials with the scripted server.
+pub fn trials() -> Vec<Trial> {
+    let trial =
+        |name: &str, run: fn() -> Result<(), Failed>| Trial::test(format!("faults::{name}"), run);
+    vec![
+        trial("a_cut_download_is_whole_or_an_error", cut_downloads),
+        trial("a_cut_upload_is_whole_or_an_error", cut_uploads),
+        trial("a_lost_reply_is_found_out", lost_replies),
+        trial("a_dropped_connection_at_any_verb", dropped_at_each_verb),
+        trial("a_421_at_any_verb", closing_at_each_verb),
+        trial("a_listing_that_fails_is_no_empty_folder", failed_listings),
+        trial("a_server_that_is_gone_loses_no_files", server_gone),
+        trial("a_full_disk_is_enospc", full_disk),
+        trial("a_refused_rename_over_a_file", refused_rename_over),
+        trial(
+            "a_rename_that_fails_puts_the_old_file_back",
+            failed_rename_over,
+        ),
+        trial("a_refused_download_is_eacces", refused_download),
+        trial("servers_without_a_verb", servers_without_a_verb),
+        trial("replies_of_any_shape", replies_of_any_shape),
+        trial("fewer_sessions_than_wanted", fewer_sessions),
+        trial("round_trips_are_few", round_trips),
+    ]
+}
+
+/// Writes a file as programs do that look at what `close` says.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut local = tempfile::NamedTempFile::new()?;
+    local.write_all(content)?;
+    let output = run("cp", [local.path(), path]);
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr)
+        .trim_end()
+        .to_owned();
+    let known = [
+        Errno::NOSPC,
+        Errno::NOENT,
+        Errno::ACCESS,
+        Errno::IO,
+        Errno::TIMEDOUT,
+        Errno::STALE,
+    ];
+    let words = |errno: &&Errno| {
+        let text = io::Error::from(**errno).to_string();
+        text.split(" (os")
+            .next()
+            .is_some_and(|text| said.ends_with(text))
+    };
+    Err(match known.iter().find(words) {
+        Some(errno) => (*errno).into(),
+        None => io::Error::other(said),
+    })
+}
+
+/// The names in a folder, sorted.
+fn shown(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn check(right: bool) -> io::Result<()> {
+    if right {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is wrong, and no error"))
+    }
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// Bytes in which no two pieces are the same.
+fn content(length: usize, seed: u8) -> Vec<u8> {
+    let mut content = Vec::with_capacity(length + 64);
+    let mut line = [seed; 64];
+    for number in 0u64.. {
+        if content.len() >= length {
+            break;
+        }
+        line[..8].copy_from_slice(&number.to_le_bytes());
+        content.extend_from_slice(&line);
+    }
+    content.truncate(length);
+    content
+}

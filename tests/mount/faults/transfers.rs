@@ -1,0 +1,222 @@
+//! Transfers that are cut, refused or killed.
+
+use super::*;
+
+pub(super) fn killed_in_a_read(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let content = content(100 << 20, 1);
+    fs::write(server.root.join("big"), &content)?;
+    let mount = ModelMount::of(&server, &[]);
+    let mut file = File::open(mount.path.join("big"))?;
+    let mut piece = vec![0; 1 << 20];
+    for (at, wanted) in content.chunks(piece.len()).enumerate() {
+        if at % 30 == 10 {
+            server.kill_sessions();
+        }
+        file.read_exact(&mut piece[..wanted.len()])
+            .map_err(|error| format!("at {at} MiB: {error}"))?;
+        assert!(piece[..wanted.len()] == *wanted, "wrong bytes at {at} MiB");
+    }
+    assert_eq!(file.read(&mut piece)?, 0);
+    Ok(())
+}
+
+pub(super) fn killed_in_an_upload(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let mount = ModelMount::of(&server, &[]);
+    let (old, new) = (content(300_000, 2), content(40 << 20, 3));
+    for (round, name) in ["replaced", "new", "replaced", "new2"].iter().enumerate() {
+        let (there, target) = (server.root.join(name), mount.path.join(name));
+        let replaced = *name == "replaced";
+        if replaced {
+            write(&target, &old)?;
+            assert_eq!(fs::read(&there)?, old);
+        }
+        let sent = thread::scope(|scope| {
+            let sending = scope.spawn(|| write(&target, &new));
+            for _ in 0..=round / 2 {
+                let begun = || arriving(&server.root, if replaced { None } else { Some(name) });
+                within(DEADLINE, || sending.is_finished() || begun() > 1 << 20);
+                server.kill_sessions();
+            }
+            sending.join().expect("it does not panic")
+        });
+        match sent {
+            Ok(()) => {
+                assert!(fs::read(&there)? == new, "{name}: torn, and no error");
+                assert!(
+                    shown(&mount.path)?
+                        .iter()
+                        .all(|name| !name.starts_with(".ftpfs-"))
+                );
+            }
+            Err(error) => {
+                eprintln!("{}: {name}: {error}", kind.name());
+                let now = fs::read(&there).unwrap_or_default();
+                assert!(
+                    !replaced || now == old || now == new,
+                    "{name}: torn after {error}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the upload that runs: of `name`, or of the scratch file.
+pub(super) fn arriving(root: &Path, name: Option<&str>) -> u64 {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let found = entry.file_name().into_string().ok()?;
+        let wanted = name.map_or(found.starts_with(".ftpfs-"), |name| name == found);
+        wanted.then(|| entry.metadata().ok().map(|metadata| metadata.len()))?
+    });
+    sizes.max().unwrap_or(0)
+}
+
+pub(super) fn cut_downloads() -> Result<(), Failed> {
+    let content = content(1_000_000, 1);
+    for cut in [Cut::Reset, Cut::Close, Cut::Lie, Cut::Session] {
+        for (times, after) in [
+            (Times::Once, 300_000),
+            (Times::Always, 300_000),
+            (Times::Always, 0),
+        ] {
+            let odd = Odd::start();
+            odd.put("/f", &content);
+            odd.cut_retr_after(after, cut, times);
+            let mount = ModelMount::of_odd(&odd, &[]);
+            let at = format!("{cut:?} {times:?} after {after}");
+            match fs::read(mount.path.join("f")) {
+                Ok(read) => assert!(read == content, "{at}: {} bytes", read.len()),
+                Err(error) => {
+                    assert!(!is(&error, Errno::NOENT), "{at}: {error}");
+                    let seen = cut == Cut::Lie || after == 0;
+                    assert!(seen, "{at}: {error} could have been avoided");
+                }
+            }
+            odd.heal("RETR");
+            let read = fs::read(mount.path.join("f")).map_err(|error| format!("{at}: {error}"))?;
+            assert!(read == content, "{at}: wrong bytes after it was healed");
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn cut_uploads() -> Result<(), Failed> {
+    let (old, new) = (content(5000, 1), content(1_000_000, 2));
+    for cut in [Cut::Reset, Cut::Close, Cut::Lie, Cut::Session] {
+        for times in [Times::Once, Times::Always] {
+            for replaced in [true, false] {
+                let odd = Odd::start();
+                if replaced {
+                    odd.put("/f", &old);
+                }
+                odd.cut_stor_after(300_000, cut, times);
+                let mount = ModelMount::of_odd(&odd, &["attr_timeout=0"]);
+                let at = format!("{cut:?} {times:?}, replaced: {replaced}");
+                match write(&mount.path.join("f"), &new) {
+                    Ok(()) => assert!(odd.content("/f").as_ref() == Some(&new), "{at}: not whole"),
+                    Err(error) => {
+                        assert!(times == Times::Always, "{at}: {error}");
+                        assert!(
+                            !replaced || odd.content("/f").as_ref() == Some(&old),
+                            "{at}: torn"
+                        );
+                    }
+                }
+                assert!(
+                    shown(&mount.path)?.iter().all(|name| name == "f"),
+                    "{at}: scratch"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn full_disk() -> Result<(), Failed> {
+    let odd = Odd::start();
+    prepare(&odd);
+    let mount = ModelMount::of_odd(&odd, &[]);
+    odd.refuse("STOR", 552);
+    for name in ["replaced", "new"] {
+        let error = write(&mount.path.join(name), b"written")
+            .err()
+            .ok_or("no error")?;
+        assert!(is(&error, Errno::NOSPC), "{name}: {error}");
+    }
+    assert_eq!(odd.content("/replaced").as_deref(), Some(&b"before"[..]));
+    odd.heal("STOR");
+    for name in ["replaced", "new"] {
+        write(&mount.path.join(name), b"written").map_err(|error| format!("{name}: {error}"))?;
+        assert_eq!(
+            odd.content(&format!("/{name}")).as_deref(),
+            Some(&b"written"[..])
+        );
+    }
+    Ok(())
+}
+
+/// Refuses the first `times` of each three renames to `path`.
+pub(super) fn refuse_renames_to(odd: &Odd, path: &'static str, code: u16, times: usize) {
+    let asked = AtomicUsize::new(0);
+    odd.script("RNTO", move |to| {
+        if to == path.as_bytes() && asked.fetch_add(1, Ordering::Relaxed) % 3 < times {
+            vec![Step::line(&format!("{code} File exists"))]
+        } else {
+            vec![Step::Usual]
+        }
+    });
+}
+
+pub(super) fn refused_rename_over() -> Result<(), Failed> {
+    for code in [550, 553] {
+        let odd = Odd::start();
+        prepare(&odd);
+        refuse_renames_to(&odd, "/replaced", code, 1);
+        let mount = ModelMount::of_odd(&odd, &["attr_timeout=0"]);
+        write(&mount.path.join("replaced"), b"written")?;
+        assert_eq!(odd.content("/replaced").as_deref(), Some(&b"written"[..]));
+        fs::rename(mount.path.join("from"), mount.path.join("replaced"))?;
+        assert_eq!(odd.content("/replaced").as_deref(), Some(&b"before"[..]));
+        assert!(
+            shown(&mount.path)?
+                .iter()
+                .all(|name| !name.starts_with(".ftpfs-"))
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn failed_rename_over() -> Result<(), Failed> {
+    let odd = Odd::start();
+    prepare(&odd);
+    // The upload, the upload again with the old file out of the way; not the old file's way back.
+    refuse_renames_to(&odd, "/replaced", 550, 2);
+    let mount = ModelMount::of_odd(&odd, &["attr_timeout=0"]);
+    let error = write(&mount.path.join("replaced"), b"written")
+        .err()
+        .ok_or("no error")?;
+    assert!(is(&error, Errno::ACCESS), "{error}");
+    // The last close tries once more, in vain too.
+    assert!(within(DEADLINE, || mount.log().contains("not sent")));
+    assert_eq!(odd.content("/replaced").as_deref(), Some(&b"before"[..]));
+    assert!(
+        shown(&mount.path)?
+            .iter()
+            .all(|name| !name.starts_with(".ftpfs-"))
+    );
+    assert_eq!(fs::read(mount.path.join("replaced"))?, b"before");
+    Ok(())
+}
+
+pub(super) fn refused_download() -> Result<(), Failed> {
+    let odd = Odd::start();
+    prepare(&odd);
+    odd.refuse("RETR", 550);
+    let mount = ModelMount::of_odd(&odd, &[]);
+    let error = fs::read(mount.path.join("file")).err().ok_or("no error")?;
+    assert!(is(&error, Errno::ACCESS), "{error}");
+    Ok(())
+}
