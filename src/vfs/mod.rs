@@ -266,5 +266,10 @@ fn explain(host: &str, error: &crate::ftp::Error) -> String {
         ErrorKind::TooManySessions => "; try again later, or with -o max_conns=1",
         _ => "",
     };
-    format!("cannot use {host}: {error}{advice}")
+    let reason = error.to_string();
+    // A server's own full stop would stand before the advice.
+    format!(
+        "cannot use {host}: {}{advice}",
+        reason.trim_end_matches('.')
+    )
 }
