@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
 use super::attr::version;
@@ -70,8 +71,7 @@ impl Vfs {
             })?;
         }
         if access.truncate {
-            let staged = self.stage(ino)?;
-            let _order = staged.order.lock().await;
+            let (staged, _order) = self.stage_to_change(ino).await?;
             staged.truncate(0)?;
         }
         self.with_node(ino, |node| {
@@ -172,8 +172,7 @@ impl Vfs {
         else {
             return Err(Error::BadHandle);
         };
-        let staged = self.stage(ino)?;
-        let _order = staged.order.lock().await;
+        let (staged, _order) = self.stage_to_change(ino).await?;
         let offset = if append { staged.state().size } else { offset };
         // Local and short: a page cache away. Mostly on the kernel session's own thread, which may wait.
         staged.write(offset, bytes)?;
@@ -232,9 +231,8 @@ impl Vfs {
             let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
             self.with_node(ino, |node| node.entry = Some(item.entry))?;
         }
-        let staged = self.stage(ino)?;
         {
-            let _order = staged.order.lock().await;
+            let (staged, _order) = self.stage_to_change(ino).await?;
             staged.truncate(size)?;
         }
         if self.with_node(ino, |node| node.writers)? == 0 {
@@ -247,6 +245,21 @@ impl Vfs {
             self.unstage(ino).await;
         }
         Ok(())
+    }
+
+    /// The staged file of `ino`, which nobody else changes, sends or lets go while the guard lives.
+    async fn stage_to_change(&self, ino: u64) -> Result<(Arc<Staged>, OwnedMutexGuard<()>)> {
+        loop {
+            let staged = self.stage(ino)?;
+            let order = staged.order.clone().lock_owned().await;
+            // Let go by the last release meanwhile: what is changed in it now would be lost.
+            if self
+                .staged(ino)
+                .is_some_and(|now| Arc::ptr_eq(&now, &staged))
+            {
+                return Ok((staged, order));
+            }
+        }
     }
 
     /// The staged file of `ino`, made over what the server has if there is none.
@@ -275,6 +288,10 @@ impl Vfs {
         if let Some(reason) = failed {
             self.rescue(ino, &reason);
         }
+        let Some(staged) = self.staged(ino) else {
+            return;
+        };
+        let _order = staged.order.lock().await;
         let mut inodes = self.inodes();
         if let Some(node) = inodes.get_mut(ino)
             && node.writers == 0

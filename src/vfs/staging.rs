@@ -27,7 +27,7 @@ pub struct Staged {
     pub file: Arc<File>,
     /// Taken by whatever changes the file or sends it, for as long as that takes: what is sent is not changed meanwhile.
     /// Taken before `state`, and before no other lock.
-    pub order: tokio::sync::Mutex<()>,
+    pub order: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
 }
 
@@ -79,7 +79,7 @@ impl Staging {
         file.set_len(size)?;
         Ok(Staged {
             file: Arc::new(file),
-            order: tokio::sync::Mutex::new(()),
+            order: Arc::default(),
             state: Mutex::new(State {
                 base,
                 base_end: size,
