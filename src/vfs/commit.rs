@@ -67,10 +67,14 @@ impl Vfs {
         if let Some(mode) = state.mode.filter(|&mode| shown != Some(mode)) {
             self.send_pending_mode(ino, &path, mode).await?;
         }
-        staged.state().mode = None;
         if let Some(seconds) = state.mtime {
             self.send_mtime(ino, &path, seconds).await?;
-            staged.state().mtime = None;
+        }
+        {
+            // What was set while this was sent is still to be sent.
+            let mut now = staged.state();
+            now.mode = now.mode.filter(|_| now.mode != state.mode);
+            now.mtime = now.mtime.filter(|_| now.mtime != state.mtime);
         }
         if let Ok(Some(entry)) = self.with_node(ino, |node| node.entry.clone()) {
             staged.state().base = Some(version(&entry));

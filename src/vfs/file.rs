@@ -239,7 +239,12 @@ impl Vfs {
             let sent = self.commit(ino).await;
             if sent.is_err() {
                 // Nobody wrote anything: the file stays as it is on the server, and the caller is told.
-                self.with_node(ino, |node| node.staged = None)?;
+                // Unless a writer has come meanwhile, who will flush it.
+                self.with_node(ino, |node| {
+                    if node.writers == 0 {
+                        node.staged = None;
+                    }
+                })?;
             }
             sent?;
             self.unstage(ino).await;
