@@ -432,8 +432,8 @@ impl Filesystem for Adapter {
                         &file_attr(&attr),
                         Generation(0),
                     );
-                    if !full && entry.name != b"." && entry.name != b".." {
-                        vfs.mention(attr.ino);
+                    if full && entry.name != b"." && entry.name != b".." {
+                        vfs.forget(attr.ino, 1);
                     }
                     enough(full)
                 });

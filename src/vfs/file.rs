@@ -101,16 +101,15 @@ impl Vfs {
         access: Access,
     ) -> Result<(Attr, Opened)> {
         self.writable()?;
-        if name.len() > 255 {
-            return Err(Error::NameTooLong);
-        }
-        if let Some(attr) = self.find(parent, name).await? {
-            if access.exclusive {
-                return Err(Error::Exists);
+        if let Some(attr) = self.lookup(parent, name).await? {
+            let opened = match access.exclusive {
+                true => Err(Error::Exists),
+                false => self.open_shown(attr.ino, access).await,
+            };
+            if opened.is_err() {
+                self.forget(attr.ino, 1);
             }
-            let opened = self.open(attr.ino, access).await?;
-            self.inodes().mention(attr.ino);
-            return Ok((self.getattr(attr.ino).await?, opened));
+            return opened;
         }
         let staged = Arc::new(self.staging.stage(None)?);
         if mode & 0o7777 != self.config.default_file_mode() && self.config.file_mode.is_none() {
@@ -120,8 +119,7 @@ impl Vfs {
         self.overlay().forget(&path);
         let ino = {
             let mut inodes = self.inodes();
-            let ino = inodes.intern(parent, name, Kind::File);
-            inodes.mention(ino);
+            let ino = inodes.introduce(parent, name, Kind::File);
             inodes.server_lacks(parent, name);
             if let Some(node) = inodes.get_mut(ino) {
                 node.staged = Some(staged.clone());
@@ -146,6 +144,18 @@ impl Vfs {
                 direct_io,
             },
         ))
+    }
+
+    /// Opens `ino`, and says what it is then.
+    async fn open_shown(&self, ino: u64, access: Access) -> Result<(Attr, Opened)> {
+        let opened = self.open(ino, access).await?;
+        match self.getattr(ino).await {
+            Ok(attr) => Ok((attr, opened)),
+            Err(error) => {
+                self.release(opened.fh).await;
+                Err(error)
+            }
+        }
     }
 
     /// The bytes of the file `fh` from `offset` on, `length` of them or fewer at its end.

@@ -140,11 +140,17 @@ impl Inodes {
         ino
     }
 
-    /// Counts one more mention to the kernel.
-    pub fn mention(&mut self, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.lookups += 1;
-        }
+    /// Counts one more mention to the kernel; whether `ino` is still known.
+    pub fn mention(&mut self, ino: u64) -> bool {
+        let node = self.nodes.get_mut(&ino);
+        node.map(|node| node.lookups += 1).is_some()
+    }
+
+    /// [`Inodes::intern`] and [`Inodes::mention`] in one step, between which nobody can forget it.
+    pub fn introduce(&mut self, parent: u64, name: &[u8], kind: Kind) -> u64 {
+        let ino = self.intern(parent, name, kind);
+        self.mention(ino);
+        ino
     }
 
     /// Takes `count` mentions back.
@@ -302,9 +308,7 @@ mod tests {
     }
 
     fn known(inodes: &mut Inodes, parent: u64, name: &str, kind: Kind) -> u64 {
-        let ino = inodes.intern(parent, name.as_bytes(), kind);
-        inodes.mention(ino);
-        ino
+        inodes.introduce(parent, name.as_bytes(), kind)
     }
 
     #[test]

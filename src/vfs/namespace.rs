@@ -46,11 +46,13 @@ impl Vfs {
     /// What `name` in `parent` is; `None` if it is not there. Counts as one mention to the kernel.
     pub async fn lookup(&self, parent: u64, name: &[u8]) -> Result<Option<Attr>> {
         check_name(name)?;
-        let found = self.find(parent, name).await?;
-        if let Some(attr) = &found {
-            self.inodes().mention(attr.ino);
+        loop {
+            let found = self.find(parent, name).await?;
+            // The kernel may have forgotten it since it was found.
+            if found.is_none_or(|attr| self.inodes().mention(attr.ino)) {
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     /// The attributes of `ino`.
@@ -170,7 +172,7 @@ impl Vfs {
 
     /// The attributes of `entry` of the folder `fh` as far as they are known without waiting; `None` if it is gone.
     ///
-    /// Does not count as a mention to the kernel; [`Vfs::mention`] does.
+    /// Counts as one mention to the kernel, but for `.` and `..`; [`Vfs::forget`] takes it back.
     pub fn attr_in_dir(&self, fh: u64, entry: &DirEntry) -> Option<Attr> {
         let Some(Handle::Dir {
             ino: dir, snapshot, ..
@@ -187,16 +189,24 @@ impl Vfs {
             return Some(self.config.attr(entry.ino, &self.root_entry(), false));
         };
         let path = snapshot.path.join(&entry.name);
-        let ino = self.inodes().intern(dir, &entry.name, entry.kind);
-        let (staged, last) = self
-            .with_node(ino, |node| (node.staged.clone(), node.entry.clone()))
-            .ok()?;
+        let (ino, staged, last) = {
+            let mut inodes = self.inodes();
+            let ino = inodes.introduce(dir, &entry.name, entry.kind);
+            let node = inodes.get(ino)?;
+            (ino, node.staged.clone(), node.entry.clone())
+        };
         if let Some(staged) = staged {
             return Some(self.staged_attr(ino, last.as_ref(), &staged));
         }
+        let gone = |item: &Option<Item>| {
+            item.as_ref()
+                .is_none_or(|item| item.entry.kind != entry.kind)
+        };
         match self.remote.peek(&path) {
-            Some(None) => None,
-            Some(Some(item)) if item.entry.kind != entry.kind => None,
+            Some(item) if gone(&item) => {
+                self.forget(ino, 1);
+                None
+            }
             Some(Some(item)) if item.settled => Some(self.learn(ino, &path, &item)),
             // Not exact, or aged away while it was read. The kernel takes these for true even if it may not keep them:
             // rather what it knows already.
@@ -206,11 +216,6 @@ impl Vfs {
                 Some(self.attr_of(ino, &path, &Item::unsettled(entry)))
             }
         }
-    }
-
-    /// Counts one more mention of `ino` to the kernel.
-    pub fn mention(&self, ino: u64) {
-        self.inodes().mention(ino);
     }
 
     /// Takes `count` mentions of `ino` back.
@@ -235,8 +240,7 @@ impl Vfs {
         self.remote.make_dir(&path).await?;
         self.overlay().forget(&path);
         let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
-        let ino = self.inodes().intern(parent, name, Kind::Dir);
-        self.inodes().mention(ino);
+        let ino = self.inodes().introduce(parent, name, Kind::Dir);
         let attr = self.learn(ino, &path, &item);
         if mode & 0o7777 != self.config.default_dir_mode() && self.config.dir_mode.is_none() {
             self.change_mode(ino, mode).await?;
@@ -306,8 +310,7 @@ impl Vfs {
             Err(error) => return Err(error.into()),
         }
         let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
-        let ino = self.inodes().intern(parent, name, Kind::Symlink);
-        self.inodes().mention(ino);
+        let ino = self.inodes().introduce(parent, name, Kind::Symlink);
         self.touch_dir(parent);
         Ok(self.learn(ino, &path, &item))
     }
@@ -523,23 +526,32 @@ impl Vfs {
 
     async fn snapshot(&self, ino: u64) -> Result<Arc<DirSnapshot>> {
         let path = self.path(ino)?;
-        let folder = self.remote.list(&path).await?;
-        let mut items: Vec<Item> = folder.entries.values().cloned().collect();
-        let inodes = self.inodes();
-        for name in inodes.created_in(ino) {
-            if !folder.entries.contains_key(&name) {
+        loop {
+            let before = self.inodes().created_in(ino);
+            let folder = self.remote.list(&path).await?;
+            let inodes = self.inodes();
+            let created = inodes.created_in(ino);
+            let listed = |name: &Vec<u8>| folder.entries.contains_key(name);
+            // Sent while the listing was on its way, and too late to be in it.
+            if before.iter().any(|name| {
+                !created.contains(name) && !listed(name) && inodes.find(ino, name).is_some()
+            }) {
+                continue;
+            }
+            let mut items: Vec<Item> = folder.entries.values().cloned().collect();
+            for name in created.into_iter().filter(|name| !listed(name)) {
                 items.push(Item::unsettled(Entry {
                     name,
                     kind: Kind::File,
                     ..self.root_entry()
                 }));
             }
+            return Ok(Arc::new(DirSnapshot {
+                parent: inodes.parent(ino),
+                path,
+                items,
+            }));
         }
-        Ok(Arc::new(DirSnapshot {
-            parent: inodes.parent(ino),
-            path,
-            items,
-        }))
     }
 
     /// What stands for the root, which is in no listing.

@@ -10,6 +10,10 @@ pub const TRIALS: &[(&str, Run)] = &[
         "a_folder_of_two_thousand_files",
         a_folder_of_two_thousand_files,
     ),
+    (
+        "a_file_is_listed_while_it_is_sent",
+        a_file_is_listed_while_it_is_sent,
+    ),
 ];
 
 fn sixteen_processes_at_once(bench: &mut Bench) -> Result<(), Failed> {
@@ -72,5 +76,12 @@ fn a_folder_of_two_thousand_files(bench: &mut Bench) -> Result<(), Failed> {
         rm -r many
         [[ ! -e many && ! -e $ROOT/many ]]
         "#);
+    Ok(())
+}
+
+fn a_file_is_listed_while_it_is_sent(bench: &mut Bench) -> Result<(), Failed> {
+    // Each listing is the server's of that moment.
+    bench.remount_with(&["-o", "attr_timeout=0"]);
+    bench.python("listed_while_sent.py");
     Ok(())
 }

@@ -111,8 +111,13 @@ impl Bench {
 
     /// Unmounts, and mounts again.
     fn remount(&mut self) {
+        self.remount_with(&[]);
+    }
+
+    /// The same, with options of the command line.
+    fn remount_with(&mut self, options: &[&str]) {
         self.mount.take().expect("mounted").unmount();
-        self.mount = Some(Mounted::start(&self.server, &[]));
+        self.mount = Some(Mounted::start(&self.server, options));
     }
 
     fn finish(mut self) {
