@@ -22,7 +22,7 @@ use tracing::debug;
 
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
 use crate::ftp::{ErrorKind, Listing, RemotePath};
-use crate::pool::{Pool, Retry, on_session};
+use crate::pool::{Pool, Purpose, Retry, on_session};
 use blocks::{Blocks, ContentKey};
 use listings::{Listings, Lookup};
 
@@ -188,7 +188,7 @@ impl Remote {
     /// A hidden name is left out of all that is remembered: one listing is looked at for it alone.
     async fn stat_hidden(&self, path: &RemotePath) -> Result<Option<Item>> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
-        let listing = on_session!(self.pool(), Retry::Idempotent, session => session.list(&dir))?;
+        let listing = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(&dir))?;
         let found = listing
             .entries
             .into_iter()
@@ -265,8 +265,7 @@ impl Remote {
             return Ok(target);
         }
         let dir = path.parent().unwrap_or_else(RemotePath::root);
-        let targets =
-            on_session!(self.pool(), Retry::Idempotent, session => session.link_targets(&dir))?;
+        let targets = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.link_targets(&dir))?;
         let mut found = None;
         let mut listings = self.listings();
         for (name, target) in targets {
@@ -379,7 +378,7 @@ impl Remote {
     }
 
     async fn ask_listing(&self, dir: &RemotePath) -> Result<Listing> {
-        let listed = on_session!(self.pool(), Retry::Idempotent, session => session.list(dir));
+        let listed = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(dir));
         match listed {
             Ok(mut listing) => {
                 let hidden = self.inner.hidden.lock().expect("no panic while locked");

@@ -5,7 +5,7 @@
 use super::{Error, Patch, Remote, Result, dir_entry};
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
 use crate::ftp::{self, ErrorKind, RemotePath};
-use crate::pool::{Retry, on_session};
+use crate::pool::{Purpose, Retry, on_session};
 
 /// How a change ended whose answer may have been lost.
 enum Outcome {
@@ -139,8 +139,7 @@ impl Remote {
         let done = on_session!(self.pool(), Retry::Never, session => session.symlink(target, path));
         self.settle_doubt(path, done, Expected::Link).await?;
         let dir = path.parent().unwrap_or_else(RemotePath::root);
-        let targets =
-            on_session!(self.pool(), Retry::Idempotent, session => session.link_targets(&dir))?;
+        let targets = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.link_targets(&dir))?;
         let made = targets.into_iter().find(|(name, _)| name == path.name());
         if made.as_ref().is_none_or(|(_, made)| made != target) {
             self.remove_file(path).await?;

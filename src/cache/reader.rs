@@ -15,7 +15,7 @@ use tracing::debug;
 use super::blocks::{Blocks, ContentKey};
 use super::error::{Error, Result};
 use crate::ftp::list::{Modified, Precision};
-use crate::ftp::{ErrorKind, RemotePath};
+use crate::ftp::{ErrorKind, RemotePath, SizeAndTime};
 use crate::pool::{Download, Pool, Retry, on_session};
 
 /// Which content a file has: a change of either number is another content.
@@ -25,6 +25,28 @@ pub struct Version {
     pub size: u64,
     /// Time of modification, as exactly as known.
     pub modified: Option<Modified>,
+}
+
+impl Version {
+    /// What `SIZE` and `MDTM` say.
+    pub fn exactly((size, mtime): SizeAndTime) -> Self {
+        let modified = mtime.map(|seconds| Modified {
+            seconds,
+            precision: Precision::Second,
+        });
+        Self { size, modified }
+    }
+
+    /// Whether a file that is `now` as said can be this one: a time that is known less exactly says nothing.
+    pub fn is_of(&self, now: Self) -> bool {
+        let differs = match (self.modified, now.modified) {
+            (Some(then), Some(now)) => {
+                then.precision == now.precision && then.seconds != now.seconds
+            }
+            _ => false,
+        };
+        self.size == now.size && !differs
+    }
 }
 
 /// One version of one file's content.

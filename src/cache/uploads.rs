@@ -9,9 +9,9 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::{debug, warn};
 
 use super::{Error, Patch, Remote, Result, Version, file_entry};
-use crate::ftp::list::{Entry, Modified, Precision};
-use crate::ftp::{self, ErrorKind, RemotePath};
-use crate::pool::{Retry, Unconfirmed, Upload, UploadKind, on_session};
+use crate::ftp::list::{Entry, Precision};
+use crate::ftp::{self, Confirmed, ErrorKind, RemotePath, SizeAndTime, UploadKind, Wishes};
+use crate::pool::{Retry, Unconfirmed, Upload, on_session};
 
 /// What is sent: a local file, of which every byte up to `size` is there.
 #[derive(Clone, Debug)]
@@ -29,17 +29,12 @@ impl Remote {
     ///
     /// # Errors
     /// After an error `path` may hold a part.
-    pub async fn store(&self, path: &RemotePath, source: &Source) -> Result<Entry> {
+    pub async fn store(&self, path: &RemotePath, source: &Source, wishes: Wishes) -> Result<Entry> {
         let mut attempt = 0;
         loop {
             // The name is ours and holds nothing else: sending it again from the start can only complete it.
-            let outcome = match self
-                .send(path, UploadKind::Store, source, 0..source.size)
-                .await
-            {
-                Ok(()) => self.confirm(path, source.size).await,
-                Err(error) => Err(error),
-            };
+            let sent = Upload::open(self.pool(), path, UploadKind::Store).await;
+            let outcome = self.send(path, sent, source, 0..source.size, wishes).await;
             match outcome {
                 Ok(entry) => return Ok(entry),
                 Err(error) if attempt < ATTEMPTS && is_lost(&error) => {
@@ -59,7 +54,7 @@ impl Remote {
         }
     }
 
-    /// Replaces the file at `path`: all of `source` under a scratch name beside it, then renamed over it.
+    /// Replaces the file at `path`, with its wishes: all of `source` under a scratch name beside it, then renamed over it.
     ///
     /// # Errors
     /// After an error the file at `path` is whole and unchanged.
@@ -67,11 +62,11 @@ impl Remote {
         &self,
         path: &RemotePath,
         source: &Source,
-        mode: Option<u32>,
+        wishes: Wishes,
     ) -> Result<Entry> {
         let scratch = scratch_name(path);
         self.hide(&scratch);
-        let outcome = self.replace_by(path, &scratch, source, mode).await;
+        let outcome = self.replace_by(path, &scratch, source, wishes).await;
         if outcome.is_err() {
             self.clean(&scratch).await;
         }
@@ -79,11 +74,17 @@ impl Remote {
         outcome
     }
 
-    /// Adds the bytes of `source` from `base` on to the file at `path`, which has exactly `base` bytes.
+    /// Adds the bytes of `source` behind `base` to the file at `path`, which the server must have in that version.
     ///
     /// # Errors
-    /// [`Error::Stale`] if it has not; [`Error::Unsupported`] if `APPE` does not append on this server.
-    pub async fn append(&self, path: &RemotePath, source: &Source, base: u64) -> Result<Entry> {
+    /// [`Error::Stale`] if it has another; [`Error::Unsupported`] if `APPE` does not append on this server.
+    pub async fn append(
+        &self,
+        path: &RemotePath,
+        source: &Source,
+        base: Version,
+        wishes: Wishes,
+    ) -> Result<Entry> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
         if !self.append_is_proved(&dir).await? {
             let detail = "APPE does not append on this server";
@@ -93,30 +94,64 @@ impl Remote {
                 detail,
             )));
         }
-        let mut from = base;
-        let mut attempt = 0;
-        loop {
-            let sent = self
-                .send(path, UploadKind::Append, source, from..source.size)
-                .await;
+        let opened = self.open_over(path, UploadKind::Append, base).await?;
+        let mut from = base.size;
+        let mut sent = self
+            .send(path, Ok(opened), source, from..source.size, wishes)
+            .await;
+        for _ in 0..ATTEMPTS {
             let there = match sent {
-                Ok(()) => return self.confirm(path, source.size).await,
-                Err(error) if attempt < ATTEMPTS && is_lost(&error) => self.size_of(path).await?,
-                Err(error) => {
-                    self.patch(path, Patch::Doubt);
-                    return Err(error);
-                }
+                Err(error) if is_lost(&error) => self.size_of(path).await?,
+                outcome => return outcome,
             };
             // What arrived is the beginning of what was sent: go on behind it.
-            match there {
-                there if there == source.size => return self.confirm(path, source.size).await,
-                there if there < from || there > source.size => {
+            if there == source.size {
+                return self.confirm(path, source.size).await;
+            }
+            if there < from || there > source.size {
+                return Err(Error::Stale(path.clone()));
+            }
+            from = there;
+            let opened = Upload::open(self.pool(), path, UploadKind::Append).await;
+            sent = self
+                .send(path, opened, source, from..source.size, wishes)
+                .await;
+        }
+        sent.inspect_err(|_| self.patch(path, Patch::Doubt))
+    }
+
+    /// Begins an upload over the file at `path` if the server has it in the version `base`.
+    async fn open_over(
+        &self,
+        path: &RemotePath,
+        kind: UploadKind,
+        base: Version,
+    ) -> Result<Upload> {
+        let (upload, known) = match Upload::open_known(self.pool(), path, kind).await {
+            Ok(opened) => opened,
+            // Without SIZE the listing has to do.
+            Err(error) if error.is_refusal() => {
+                let now = self.version_of(path).await?;
+                if now.size == 0 && base.size > 0 && error.kind != ErrorKind::NotImplemented {
+                    // It was gone already, and `APPE` in the same flight has made it anew, empty.
+                    self.clean(path).await;
+                    return Err(Error::Absent(path.clone()));
+                }
+                if !base.is_of(now) {
                     return Err(Error::Stale(path.clone()));
                 }
-                there => from = there,
+                return match Upload::open(self.pool(), path, kind).await {
+                    Err(error) if error.is_refusal() => Err(self.why_not_stored(path, error).await),
+                    opened => Ok(opened?),
+                };
             }
-            attempt += 1;
+            Err(error) => return Err(error.into()),
+        };
+        if base.is_of(Version::exactly(known)) {
+            return Ok(upload);
         }
+        upload.give_up().await;
+        Err(Error::Stale(path.clone()))
     }
 
     /// The size of the file `path` by the server's word of this moment.
@@ -126,12 +161,7 @@ impl Remote {
 
     /// The version of the file `path` by the server's word of this moment.
     pub async fn version_of(&self, path: &RemotePath) -> Result<Version> {
-        let (size, mtime) = self.current(path).await?;
-        let modified = mtime.map(|seconds| Modified {
-            seconds,
-            precision: Precision::Second,
-        });
-        Ok(Version { size, modified })
+        Ok(Version::exactly(self.current(path).await?))
     }
 
     async fn current(&self, path: &RemotePath) -> Result<(u64, Option<i64>)> {
@@ -159,17 +189,16 @@ impl Remote {
         path: &RemotePath,
         scratch: &RemotePath,
         source: &Source,
-        mode: Option<u32>,
+        wishes: Wishes,
     ) -> Result<Entry> {
-        let stored = self.store(scratch, source).await?;
-        let mut mode = mode;
-        if let Some(wanted) = mode {
+        let stored = self.store(scratch, source, wishes).await?;
+        let mut mode = stored.mode;
+        if let Some(wanted) = wishes.mode.filter(|_| mode.is_none()) {
             match self.set_mode(scratch, wanted).await {
-                Ok(()) => {}
+                Ok(()) => mode = Some(wanted),
                 // Not set: the caller sees it by the entry, and keeps the bits itself.
                 Err(Error::Unsupported(error) | Error::Denied(error)) => {
                     debug!(%error, "mode not carried over");
-                    mode = None;
                 }
                 Err(error) => return Err(error),
             }
@@ -184,7 +213,7 @@ impl Remote {
             // A server without RNFR leaves no other way; the staged bytes are kept until this has succeeded.
             Err(Error::Unsupported(error)) => {
                 warn!(%path, %error, "the server cannot rename: the file is replaced in place");
-                let entry = self.store(path, source).await?;
+                let entry = self.store(path, source, wishes).await?;
                 self.clean(scratch).await;
                 Ok(Entry { mode, ..entry })
             }
@@ -192,15 +221,16 @@ impl Remote {
         }
     }
 
-    /// One transfer of a range of `source`.
+    /// One transfer of a range of `source`, which ends at the file's end or within it; what the server has then.
     async fn send(
         &self,
         path: &RemotePath,
-        kind: UploadKind,
+        opened: ftp::Result<Upload>,
         source: &Source,
         range: Range<u64>,
-    ) -> Result<()> {
-        let mut upload = match Upload::open(self.pool(), path, kind).await {
+        wishes: Wishes,
+    ) -> Result<Entry> {
+        let mut upload = match opened {
             Ok(upload) => upload,
             Err(error) if error.is_refusal() => return Err(self.why_not_stored(path, error).await),
             Err(error) => return Err(error.into()),
@@ -220,28 +250,49 @@ impl Remote {
             };
             match upload.send(&piece).await {
                 Ok(()) => {}
-                Err(error) if error.is_refusal() => return self.understand(path, Err(error)).await,
+                Err(error) if error.is_refusal() => {
+                    return Err(self.why_not_stored(path, error).await);
+                }
                 Err(error) => return Err(error.into()),
             }
             at += length as u64;
         }
-        match upload.finish().await {
-            Ok(_) => Ok(()),
+        let confirmed = match upload.finish(wishes).await {
+            Ok(confirmed) => confirmed,
             Err(Unconfirmed::AllSent(error)) => {
                 debug!(%path, %error, "the answer to an upload was lost: the server is asked");
-                if self.size_of(path).await? == range.end {
-                    Ok(())
-                } else {
-                    Err(error.into())
+                match self.size_of(path).await {
+                    Ok(size) if size == source.size => Confirmed::default(),
+                    // Nothing or a part arrived: the connection is to blame, and may be tried again.
+                    Ok(_) | Err(Error::Absent(_)) => return Err(error.into()),
+                    Err(other) => return Err(other),
                 }
             }
-            Err(Unconfirmed::Failed(error)) => self.understand(path, Err(error)).await,
-        }
+            // The answer to the command may come this late.
+            Err(Unconfirmed::Failed(error)) => return Err(self.why_not_stored(path, error).await),
+        };
+        let found = match confirmed.found {
+            Some(found) => found,
+            None => self.current(path).await?,
+        };
+        let mode = wishes.mode.filter(|_| confirmed.mode_set);
+        self.has(path, source.size, found, mode)
     }
 
     /// Checks that the server has `size` bytes at `path`, and remembers the file.
     async fn confirm(&self, path: &RemotePath, size: u64) -> Result<Entry> {
-        let (found, mtime) = self.current(path).await?;
+        let found = self.current(path).await?;
+        self.has(path, size, found, None)
+    }
+
+    /// Remembers the file at `path`, which must be as `found`, and now has the permission bits `mode` if they were set.
+    fn has(
+        &self,
+        path: &RemotePath,
+        size: u64,
+        (found, mtime): SizeAndTime,
+        mode: Option<u32>,
+    ) -> Result<Entry> {
         if found != size {
             self.patch(path, Patch::Doubt);
             let detail = format!("the server has {found} bytes of {size}");
@@ -249,17 +300,12 @@ impl Remote {
                 ftp::Error::new(ErrorKind::Cut, format!("upload of {path}"), detail).into(),
             );
         }
-        let mode = path
-            .parent()
-            .and_then(|dir| self.listings().known(&dir))
-            .and_then(|folder| {
-                folder
-                    .entries
-                    .get(path.name())
-                    .and_then(|item| item.entry.mode)
-            });
+        let known = || {
+            let folder = path.parent().and_then(|dir| self.listings().known(&dir))?;
+            folder.entries.get(path.name())?.entry.mode
+        };
         let entry = Entry {
-            mode,
+            mode: mode.or_else(known),
             ..file_entry(path.name(), size, mtime)
         };
         self.patch(path, Patch::Put(entry.clone()));
@@ -275,7 +321,13 @@ impl Remote {
         }
         let scratch = scratch_name(&dir.join(b"append-test"));
         self.hide(&scratch);
-        let tested = self.test_append(&scratch).await;
+        let mut tested = self.test_append(&scratch).await;
+        for _ in 0..ATTEMPTS {
+            match &tested {
+                Err(error) if is_lost(error) => tested = self.test_append(&scratch).await,
+                _ => break,
+            }
+        }
         self.clean(&scratch).await;
         self.show(&scratch);
         let works = match tested {
@@ -295,7 +347,7 @@ impl Remote {
                 let mut upload = Upload::open(self.pool(), scratch, kind).await?;
                 upload.send(bytes).await?;
                 upload
-                    .finish()
+                    .finish(Wishes::default())
                     .await
                     .map_err(|unconfirmed| match unconfirmed {
                         Unconfirmed::Failed(error) | Unconfirmed::AllSent(error) => error,

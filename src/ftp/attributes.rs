@@ -7,6 +7,7 @@ use super::error::{Error, ErrorKind, Result};
 use super::list::{Entry, Kind, Modified, Precision, parse_mlst};
 use super::path::RemotePath;
 use super::profile::{Profile, SetMtime};
+use super::reply::Reply;
 use super::session::{LONGEST_ARGUMENT, Session};
 use super::time::{format_time_val, parse_time_val};
 
@@ -51,26 +52,91 @@ impl Session {
     /// Several servers answer for folders too: only for a path that is known to be a file.
     pub async fn size_and_mtime(&mut self, path: &RemotePath) -> Result<(u64, Option<i64>)> {
         let argument = self.argument(path).await?;
-        let size = Command::new("SIZE", argument.clone());
-        let operation = size.to_string();
-        let mut commands = vec![size];
+        let replies = self
+            .exchange_all(self.size_and_mtime_commands(&argument))
+            .await?;
+        self.read_size_and_mtime(&replies)
+    }
+
+    /// What [`Session::size_and_mtime`] sends for `argument`.
+    pub(super) fn size_and_mtime_commands(&self, argument: &[u8]) -> Vec<Command> {
+        let mut commands = vec![Command::new("SIZE", argument)];
         if self.knows(|profile| profile.mdtm) != Some(false) {
             commands.push(Command::new("MDTM", argument));
         }
-        let replies = self.exchange_all(commands).await?;
-        if !replies[0].is_success() {
-            return Err(Error::from_reply(operation, &replies[0]));
-        }
-        let text = replies[0].last().trim_ascii();
+        commands
+    }
+
+    /// What the `replies` to [`Session::size_and_mtime_commands`] say.
+    pub(super) fn read_size_and_mtime(&self, replies: &[Reply]) -> Result<SizeAndTime> {
+        const OPERATION: &str = "SIZE";
+        let (size, mtime) = match replies {
+            [size, mtime @ ..] if size.is_success() => (size, mtime.first()),
+            [size, ..] => return Err(Error::from_reply(OPERATION, size)),
+            [] => return Err(Error::new(ErrorKind::Protocol, OPERATION, "no reply")),
+        };
+        let text = size.last().trim_ascii();
         let size = std::str::from_utf8(text)
             .ok()
             .and_then(|text| text.parse().ok());
-        let size = size.ok_or_else(|| Error::protocol(operation, "no size in the reply", text))?;
-        let mtime = replies.get(1).filter(|reply| reply.code == 213);
+        let size = size.ok_or_else(|| Error::protocol(OPERATION, "no size in the reply", text))?;
+        let mtime = mtime.filter(|reply| reply.code == 213);
         Ok((
             size,
             mtime.and_then(|reply| parse_time_val(reply.last().trim_ascii())),
         ))
+    }
+
+    /// Takes the final reply of an upload to `file`; then sets what is wished and asks what the server has, in one flight
+    /// where that is possible.
+    ///
+    /// # Errors
+    /// What the server says of the upload. What it says of the rest is in the outcome.
+    pub async fn finish_upload(
+        &mut self,
+        operation: &str,
+        file: &RemotePath,
+        wishes: Wishes,
+    ) -> Result<Confirmed> {
+        let mut confirmed = Confirmed::default();
+        let argument = file.as_bytes();
+        // A longer path needs commands of its own, before the transfer's end.
+        let after: Vec<(After, Command)> = match argument.len() <= LONGEST_ARGUMENT {
+            true => self.after_upload(argument, wishes),
+            false => Vec::new(),
+        };
+        let (kinds, commands): (Vec<After>, Vec<Command>) = after.into_iter().unzip();
+        let (_, replies) = self.finish_and(operation, commands).await?;
+        let mut asked = Vec::new();
+        for (kind, reply) in kinds.into_iter().zip(replies) {
+            match kind {
+                After::Mode => confirmed.mode_set = reply.is_success(),
+                After::Mtime => confirmed.mtime_set = reply.is_success(),
+                After::Ask => asked.push(reply),
+            }
+        }
+        confirmed.found = self.read_size_and_mtime(&asked).ok();
+        Ok(confirmed)
+    }
+
+    fn after_upload(&self, argument: &[u8], wishes: Wishes) -> Vec<(After, Command)> {
+        let mut after = Vec::new();
+        if let Some(mode) = wishes.mode
+            && let Some(command) = self.mode_command(argument, mode)
+        {
+            after.push((After::Mode, command));
+        }
+        if let (Some(seconds), Some(way)) = (wishes.mtime, self.knows(|profile| profile.set_mtime))
+            && let Some(time) = format_time_val(seconds)
+            && let Some(command) = mtime_command(way, argument, &time)
+        {
+            after.push((After::Mtime, command));
+        }
+        if self.knows(|profile| profile.size) != Some(false) {
+            let ask = self.size_and_mtime_commands(argument);
+            after.extend(ask.into_iter().map(|command| (After::Ask, command)));
+        }
+        after
     }
 
     /// What is at `path`, by `MLST`, else by `CWD` (a folder) or `SIZE` (a file); `None` where all say no.
@@ -155,6 +221,30 @@ impl Session {
     /// [`ErrorKind::NotImplemented`] where the server has neither.
     pub async fn set_mode(&mut self, path: &RemotePath, mode: u32) -> Result<()> {
         let argument = self.argument(path).await?;
+        let Some(command) = self.mode_command(&argument, mode) else {
+            return Err(Error::new(
+                ErrorKind::NotImplemented,
+                format!("chmod {path}"),
+                "the server has no SITE CHMOD",
+            ));
+        };
+        let by_site = command.verb() == "SITE";
+        let outcome = self.perform(command).await;
+        match &outcome {
+            Ok(_) if by_site => self
+                .server
+                .with_profile(|profile| profile.chmod = Some(true)),
+            Err(error) if by_site && error.kind == ErrorKind::NotImplemented => {
+                self.server
+                    .with_profile(|profile| profile.chmod = Some(false));
+            }
+            _ => {}
+        }
+        outcome.map(drop)
+    }
+
+    /// The command that sets permission bits; `None` where the server has none.
+    fn mode_command(&self, argument: &[u8], mode: u32) -> Option<Command> {
         let by_fact = |profile: &Profile| {
             profile
                 .features
@@ -162,30 +252,15 @@ impl Session {
                 .any(|f| f.starts_with("MFF ") && f.contains("UNIX.MODE"))
         };
         if self.server.with_profile(|profile| by_fact(profile)) {
-            let text = [format!("UNIX.mode=0{mode:o}; ").as_bytes(), &argument].concat();
-            return self.perform(Command::new("MFF", text)).await.map(drop);
+            let text = [format!("UNIX.mode=0{mode:o}; ").as_bytes(), argument].concat();
+            return Some(Command::new("MFF", text));
         }
         if self.knows(|profile| profile.chmod) == Some(false) {
-            return Err(Error::new(
-                ErrorKind::NotImplemented,
-                format!("chmod {path}"),
-                "the server has no SITE CHMOD",
-            ));
+            return None;
         }
         // Octal only: `u+x` sets mode 0 on three servers.
-        let text = [format!("CHMOD 0{mode:o} ").as_bytes(), &argument].concat();
-        let outcome = self.perform(Command::new("SITE", text)).await;
-        match &outcome {
-            Ok(_) => self
-                .server
-                .with_profile(|profile| profile.chmod = Some(true)),
-            Err(error) if error.kind == ErrorKind::NotImplemented => {
-                self.server
-                    .with_profile(|profile| profile.chmod = Some(false));
-            }
-            Err(_) => {}
-        }
-        outcome.map(drop)
+        let text = [format!("CHMOD 0{mode:o} ").as_bytes(), argument].concat();
+        Some(Command::new("SITE", text))
     }
 
     /// Sets the time of modification to `seconds` since 1970 UTC, in the server's way.
@@ -239,28 +314,13 @@ impl Session {
 
     async fn set_mtime_by(&mut self, way: SetMtime, path: &RemotePath, time: &str) -> Result<()> {
         let argument = self.argument(path).await?;
-        let with =
-            |head: String, tail: &str| [head.as_bytes(), &argument, tail.as_bytes()].concat();
-        let command = match way {
-            SetMtime::Mfmt => Command::new("MFMT", with(format!("{time} "), "")),
-            SetMtime::Mff => Command::new("MFF", with(format!("Modify={time}; "), "")),
-            SetMtime::SiteUtime => {
-                Command::new("SITE", with(format!("UTIME {} ", &time[..12]), ""))
-            }
-            SetMtime::SiteUtimeLong => Command::new(
-                "SITE",
-                with("UTIME ".to_owned(), &format!(" {time} {time} {time} UTC")),
-            ),
-            SetMtime::Mdtm => Command::new("MDTM", with(format!("{time} "), "")),
-            SetMtime::Never => {
-                let detail = "the server has no command for it";
-                return Err(Error::new(
-                    ErrorKind::NotImplemented,
-                    format!("set the time of {path}"),
-                    detail,
-                ));
-            }
-        };
+        let command = mtime_command(way, &argument, time).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotImplemented,
+                format!("set the time of {path}"),
+                "the server has no command for it",
+            )
+        })?;
         self.perform(command).await.map(drop)
     }
 
@@ -332,4 +392,50 @@ impl Session {
             (false, _) => Ok((self.argument(from).await?, self.argument(to).await?)),
         }
     }
+}
+
+/// Size in bytes, and time of modification in Unix seconds where the server says it.
+pub type SizeAndTime = (u64, Option<i64>);
+
+/// What is to be set right behind an upload.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Time of modification, Unix seconds.
+    pub mtime: Option<i64>,
+}
+
+/// What the server said right behind an upload.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Confirmed {
+    /// What it has now; `None` where it was not asked, or did not say.
+    pub found: Option<SizeAndTime>,
+    /// The permission bits are as wished.
+    pub mode_set: bool,
+    /// The time of modification is as wished.
+    pub mtime_set: bool,
+}
+
+/// What a command behind an upload is for.
+enum After {
+    Mode,
+    Mtime,
+    Ask,
+}
+
+/// The command that sets `argument`'s time of modification in this `way`; `time` as in RFC 3659 s2.3.
+fn mtime_command(way: SetMtime, argument: &[u8], time: &str) -> Option<Command> {
+    let with = |head: String, tail: &str| [head.as_bytes(), argument, tail.as_bytes()].concat();
+    Some(match way {
+        SetMtime::Mfmt => Command::new("MFMT", with(format!("{time} "), "")),
+        SetMtime::Mff => Command::new("MFF", with(format!("Modify={time}; "), "")),
+        SetMtime::SiteUtime => Command::new("SITE", with(format!("UTIME {} ", &time[..12]), "")),
+        SetMtime::SiteUtimeLong => Command::new(
+            "SITE",
+            with("UTIME ".to_owned(), &format!(" {time} {time} {time} UTC")),
+        ),
+        SetMtime::Mdtm => Command::new("MDTM", with(format!("{time} "), "")),
+        SetMtime::Never => return None,
+    })
 }

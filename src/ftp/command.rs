@@ -40,6 +40,11 @@ impl Command {
         }
     }
 
+    /// The verb.
+    pub fn verb(&self) -> &'static str {
+        self.verb
+    }
+
     /// Appends the command to `wire`, ended by CRLF.
     pub fn write_to(&self, wire: &mut Vec<u8>) {
         wire.extend_from_slice(self.verb.as_bytes());

@@ -1,12 +1,14 @@
 //! Data connections: opened for one transfer, and closed so that the server believes the end.
 
 use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,28 +23,37 @@ pub struct DataStream {
     patience: Duration,
 }
 
+/// Connects to `address`. Dropping the future closes the connection.
+pub(super) async fn connect(address: SocketAddr, patience: Duration) -> Result<TcpStream> {
+    let operation = || format!("data connection to {address}");
+    match timeout(patience, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(Error::new(
+            ErrorKind::Unreachable,
+            operation(),
+            error.to_string(),
+        )),
+        Err(_) => Err(Error::timed_out(operation())),
+    }
+}
+
+/// Whether `stream` is open, and nothing has come on it.
+pub(super) fn is_silent(stream: &TcpStream) -> bool {
+    let mut byte = [MaybeUninit::uninit(); 1];
+    let peeked = SockRef::from(stream).peek(&mut byte);
+    peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
 impl DataStream {
-    /// Connects to `address`, encrypted where `tls` is given.
+    /// Makes a connection one of a transfer, encrypted where `tls` is given.
     ///
     /// Dropping the future closes the connection.
-    pub async fn connect(
-        address: SocketAddr,
+    pub(super) async fn over(
+        stream: TcpStream,
         tls: Option<TlsContext>,
         connect_patience: Duration,
         patience: Duration,
     ) -> Result<Self> {
-        let operation = || format!("data connection to {address}");
-        let stream = match timeout(connect_patience, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                return Err(Error::new(
-                    ErrorKind::Unreachable,
-                    operation(),
-                    error.to_string(),
-                ));
-            }
-            Err(_) => return Err(Error::timed_out(operation())),
-        };
         let stream = match tls {
             None => MaybeTls::Plain(stream),
             Some(tls) => tls.handshake(stream, connect_patience).await?,

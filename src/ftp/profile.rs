@@ -31,6 +31,8 @@ pub struct Profile {
     pub rename_over: Option<bool>,
     /// Several commands in one write are all answered, in order.
     pub pipelining: Option<bool>,
+    /// Data connections may be made before a transfer needs them.
+    pub arming: Option<bool>,
     /// How a time of modification is set.
     pub set_mtime: Option<SetMtime>,
     /// `SITE CHMOD` works.
@@ -126,6 +128,13 @@ impl Profile {
     /// would write over the file of the shorter name. It is known by two commands that nobody else has.
     pub fn mistakes(&self, part: &[u8]) -> bool {
         part.ends_with(b" ") && self.offers("ESTA") && self.offers("ESTP")
+    }
+
+    /// Whether a command that comes during a transfer is kept, and answered after it; others lose it, or end the transfer.
+    ///
+    /// Measured for vsftpd 3.0.3 and 3.0.5. At worst replies are out of step, which ends the session.
+    pub fn queues_commands(&self) -> bool {
+        self.greeting.contains("vsFTPd")
     }
 
     /// Whether commands may be answered out of order (libunftp runs them side by side; aioftp has neither FEAT nor NOOP).

@@ -9,6 +9,7 @@ use super::command::Command;
 use super::config::{Root, ServerConfig, TlsMode};
 use super::control::Control;
 use super::error::{Error, ErrorKind, Result};
+use super::passive::Armed;
 use super::path::{RemotePath, printable};
 use super::profile::Profile;
 use super::reply::{Reply, parse_quoted_path};
@@ -90,6 +91,8 @@ pub struct Session {
     pub(super) early_final: Option<Reply>,
     /// A `REST` was sent and no transfer took it: some servers would apply it to the next one.
     pub(super) stale_rest: bool,
+    /// The data connection that the next transfer will use.
+    pub(super) armed: Option<Armed>,
 }
 
 /// What a session can be used for next.
@@ -155,6 +158,7 @@ impl Session {
             state: State::Idle,
             early_final: None,
             stale_rest: false,
+            armed: None,
         };
         session.login().await?;
         session.prepare(&greeting).await?;
@@ -241,7 +245,7 @@ impl Session {
     /// Asks whether several commands in one write are all answered, in order; once for each server.
     ///
     /// uftpd answers only the first; libunftp and aioftp run commands side by side and are told by their FEAT.
-    async fn may_pipeline(&mut self) -> Result<bool> {
+    pub(super) async fn may_pipeline(&mut self) -> Result<bool> {
         if let Some(known) = self.server.with_profile(|profile| profile.pipelining) {
             return Ok(known);
         }
@@ -450,20 +454,40 @@ impl Session {
                 profile.learn_features(&reply);
             });
         }
+        let mut settings = Vec::new();
         if self.server.with_profile(|profile| profile.offers("UTF8")) {
             // Whatever it answers: where names are bytes nothing changes.
-            self.exchange(Command::new("OPTS", "UTF8 ON")).await?;
+            settings.push(Command::new("OPTS", "UTF8 ON"));
         }
         if let Some(facts) = self.server.with_profile(|profile| profile.facts_to_ask()) {
-            self.exchange(Command::new("OPTS", format!("MLST {facts}")))
-                .await?;
+            settings.push(Command::new("OPTS", format!("MLST {facts}")));
         }
-        self.perform(Command::new("TYPE", "I")).await?;
+        settings.push(Command::new("TYPE", "I"));
         if first {
-            let reply = self.perform(Command::bare("PWD")).await?;
-            let home = parse_quoted_path(reply.last())
-                .map_or_else(RemotePath::root, |path| RemotePath::new(&path));
-            self.server.home.get_or_init(|| home);
+            settings.push(Command::bare("PWD"));
+        }
+        let mut answers = Vec::with_capacity(settings.len());
+        match self.may_pipeline().await? {
+            true => answers = self.exchange_all(settings.clone()).await?,
+            false => {
+                for setting in &settings {
+                    answers.push(self.exchange(setting.clone()).await?);
+                }
+            }
+        }
+        for (setting, answer) in settings.iter().zip(answers) {
+            match setting.verb() {
+                "OPTS" => {}
+                _ if !answer.is_success() => {
+                    return Err(Error::from_reply(setting.to_string(), &answer));
+                }
+                "PWD" => {
+                    let home = parse_quoted_path(answer.last())
+                        .map_or_else(RemotePath::root, |path| RemotePath::new(&path));
+                    self.server.home.get_or_init(|| home);
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -1,104 +1,89 @@
-//! Transfers and listings: what needs a data connection.
+//! Transfers: what needs a data connection.
+//!
+//! A transfer's command leaves in one flight with those that have to come before it, and before its data connection is
+//! connected, which works on every measured server. On an armed session the first byte comes one round trip later.
 
-use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use bytes::BytesMut;
+use std::time::Duration;
 
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::attributes::SizeAndTime;
 use super::command::Command;
-use super::config::{PasvAddress, ServerConfig};
 use super::data::DataStream;
 use super::error::{Error, ErrorKind, Result};
-use super::list::{Entry, Kind, Parsed, Precision, parse_list, parse_mlsd};
+use super::passive::Armed;
 use super::path::RemotePath;
-use super::reply::{Reply, parse_epsv, parse_pasv};
+use super::reply::Reply;
 use super::session::{Session, State};
-use super::time::{Zone, parse_time_val};
 use super::tls::TlsVersion;
 
-/// A folder as the server listed it.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// What is in it.
-    pub entries: Vec<Entry>,
-    /// Whether a name that is not there does not exist: `false` where the server cut the listing, or lines of it could
-    /// not be read.
-    pub complete: bool,
+/// How an upload changes the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadKind {
+    /// `STOR`: the file is made, or emptied first.
+    Store,
+    /// `APPE`: what is sent is added to its end.
+    Append,
+    /// `REST` and `STOR`: what is sent replaces the bytes from this offset on. Only where that was proved.
+    Range(u64),
+}
+
+impl UploadKind {
+    /// Its verb, and the offset for `REST`.
+    fn command(self) -> (&'static str, u64) {
+        match self {
+            Self::Store => ("STOR", 0),
+            Self::Append => ("APPE", 0),
+            Self::Range(offset) => ("STOR", offset),
+        }
+    }
+}
+
+impl std::fmt::Display for UploadKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Range(offset) => write!(f, "STOR at {offset} of"),
+            kind => f.write_str(kind.command().0),
+        }
+    }
+}
+
+/// Whether an upload's bytes may leave before the server has agreed to take them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// Its first reply is waited for.
+    Agreed,
+    /// They may: what a server that refuses has not taken is lost with the connection.
+    Eager,
+}
+
+/// A transfer whose command is on its way.
+struct Launched {
+    armed: Armed,
+    was_armed: bool,
+    operation: String,
+    /// Commands before the transfer's own that are yet to be answered.
+    before: Vec<Command>,
+}
+
+/// A transfer that has begun.
+pub(super) struct Begun {
+    pub(super) stream: DataStream,
+    /// What the commands before it were answered.
+    pub(super) before: Vec<Reply>,
+}
+
+/// Why a transfer did not begin.
+enum Refusal {
+    /// The server's word on the transfer itself.
+    Transfer(Reply),
+    /// The data connection did not stand: nothing is said about the file.
+    Connection(Reply),
 }
 
 impl Session {
-    /// Lists `dir` by `CWD` and a bare `MLSD`, or `LIST`.
-    ///
-    /// No listing command is given a path: servers split it at spaces, expand it, or take it for options.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Refused`] from the `CWD` if there is no such folder; never an empty listing in place of an error.
-    pub async fn list(&mut self, dir: &RemotePath) -> Result<Listing> {
-        let argument = self.argument(dir).await?;
-        self.perform(Command::new("CWD", argument)).await?;
-        if self.knows(|profile| profile.mlsd) != Some(false) {
-            match self.list_by(Command::bare("MLSD")).await {
-                Ok((body, _)) if body.last().is_some_and(|&last| last != b'\n') => {
-                    // Every line has an end (RFC 3659 s7.2), whatever the reply says.
-                    let detail = "the listing ends within a line";
-                    return Err(Error::new(ErrorKind::Cut, format!("MLSD of {dir}"), detail));
-                }
-                Ok((body, reply)) => {
-                    self.server
-                        .with_profile(|profile| profile.mlsd = Some(true));
-                    return finish_listing(dir, parse_mlsd(&body), &reply);
-                }
-                Err(error) if error.kind == ErrorKind::NotImplemented => {
-                    self.server
-                        .with_profile(|profile| profile.mlsd = Some(false));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if self.knows(|profile| profile.list_all) != Some(false) {
-            match self.list_by(Command::new("LIST", "-a")).await {
-                Ok((body, reply)) => {
-                    let parsed = self.parse_list(dir, &body).await?;
-                    if parsed.has_dot {
-                        self.server
-                            .with_profile(|profile| profile.list_all = Some(true));
-                        return finish_listing(dir, parsed, &reply);
-                    }
-                    self.server
-                        .with_profile(|profile| profile.list_all = Some(false));
-                }
-                Err(error) if error.is_refusal() => {
-                    self.server
-                        .with_profile(|profile| profile.list_all = Some(false));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let (body, reply) = self.list_by(Command::bare("LIST")).await?;
-        let parsed = self.parse_list(dir, &body).await?;
-        finish_listing(dir, parsed, &reply)
-    }
-
-    /// Names of the symbolic links in `dir` and where they point, by `LIST`: most servers' `MLSD` does not say.
-    pub async fn link_targets(&mut self, dir: &RemotePath) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let argument = self.argument(dir).await?;
-        self.perform(Command::new("CWD", argument)).await?;
-        let body = match self.list_by(Command::new("LIST", "-a")).await {
-            Ok((body, _)) if !body.is_empty() => body,
-            Err(error) if !error.is_refusal() => return Err(error),
-            _ => self.list_by(Command::bare("LIST")).await?.0,
-        };
-        let entries = parse_list(&body, &Zone::UTC, 0).entries;
-        Ok(entries
-            .into_iter()
-            .filter_map(|entry| Some((entry.name, entry.target?)))
-            .collect())
-    }
-
     /// Starts a download of `file` at byte `offset`, by `REST` and `RETR` (RFC 3659 s5, RFC 959 s4.1.3).
     ///
     /// The session is busy until [`Session::finish`] or [`Session::abandon`].
@@ -107,20 +92,153 @@ impl Session {
     /// [`ErrorKind::NotImplemented`] for an `offset` where the server has no `REST`; the session stays usable.
     pub async fn retrieve(&mut self, file: &RemotePath, offset: u64) -> Result<DataStream> {
         let argument = self.argument(file).await?;
-        self.open(Some(offset), Command::new("RETR", argument))
-            .await
+        let rest = self.rest(offset).await?;
+        let asks = rest.is_some();
+        let command = Command::new("RETR", argument);
+        let begun = self
+            .open(rest.into_iter().collect(), command, Start::Agreed)
+            .await?;
+        self.stale_rest = false;
+        match begun.before.into_iter().next() {
+            Some(reply) if asks && !reply.is_intermediate() => {
+                // The server sends from the start of the file: not what was asked for.
+                self.server
+                    .with_profile(|profile| profile.rest = Some(false));
+                self.abandon(begun.stream).await;
+                Err(Error::new(
+                    ErrorKind::NotImplemented,
+                    "REST",
+                    reply.to_string(),
+                ))
+            }
+            _ => Ok(begun.stream),
+        }
     }
 
-    /// Starts an upload that makes or replaces `file`.
-    pub async fn store(&mut self, file: &RemotePath) -> Result<DataStream> {
+    /// Starts an upload to `file`, as `kind` says.
+    ///
+    /// Its bytes may leave at once: what a server that refuses has not taken is lost with the connection, and the refusal
+    /// is the answer to the end of the transfer.
+    pub async fn upload(&mut self, kind: UploadKind, file: &RemotePath) -> Result<DataStream> {
+        if let UploadKind::Range(_) = kind {
+            return Ok(self.upload_to_known(kind, file).await?.0);
+        }
         let argument = self.argument(file).await?;
-        self.open(Some(0), Command::new("STOR", argument)).await
+        let rest = self.rest(0).await?.into_iter().collect();
+        let command = Command::new(kind.command().0, argument);
+        let begun = self.open(rest, command, Start::Eager).await?;
+        self.stale_rest = false;
+        Ok(begun.stream)
     }
 
-    /// Starts an upload that adds to the end of `file`. Only where it was proved that `APPE` appends.
-    pub async fn append(&mut self, file: &RemotePath) -> Result<DataStream> {
+    /// [`Session::upload`], with the size and time that the file had until then, asked in the same flight where that is
+    /// possible. Of a range nothing begins before the server has taken its offset.
+    pub async fn upload_to_known(
+        &mut self,
+        kind: UploadKind,
+        file: &RemotePath,
+    ) -> Result<(DataStream, SizeAndTime)> {
+        let (verb, offset) = kind.command();
         let argument = self.argument(file).await?;
-        self.open(Some(0), Command::new("APPE", argument)).await
+        let ask = self.size_and_mtime_commands(&argument);
+        let asked = ask.len();
+        let command = Command::new(verb, argument);
+        if offset > 0 {
+            return self.range_of_known(ask, offset, command).await;
+        }
+        let before = [ask, self.rest(0).await?.into_iter().collect()].concat();
+        let begun = self.open(before, command, Start::Agreed).await?;
+        self.stale_rest = false;
+        match self.read_size_and_mtime(&begun.before[..asked.min(begun.before.len())]) {
+            Ok(known) => Ok((begun.stream, known)),
+            Err(error) => {
+                // Nothing was sent: the file is as it was.
+                self.give_up(begun.stream).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// `REST` and `STOR` with nothing between them, so that no server forgets the offset and empties the file.
+    async fn range_of_known(
+        &mut self,
+        ask: Vec<Command>,
+        offset: u64,
+        command: Command,
+    ) -> Result<(DataStream, SizeAndTime)> {
+        let rest = Command::new("REST", offset.to_string());
+        if !self.is_armed() {
+            let address = self.passive().await?;
+            self.armed = Some(Armed::begin(address, self.server.config.connect_timeout));
+        }
+        self.stale_rest = true;
+        let replies = self
+            .exchange_all([ask.clone(), vec![rest.clone()]].concat())
+            .await?;
+        let known = self.read_size_and_mtime(&replies[..ask.len().min(replies.len())])?;
+        match replies.get(ask.len()) {
+            Some(reply) if reply.is_intermediate() => {}
+            Some(reply) => return Err(Error::from_reply(rest.to_string(), reply)),
+            None => {
+                return Err(Error::new(
+                    ErrorKind::Protocol,
+                    rest.to_string(),
+                    "no reply",
+                ));
+            }
+        }
+        let Some(armed) = self.armed.take() else {
+            return Err(Error::new(
+                ErrorKind::Lost,
+                command.to_string(),
+                "no data connection",
+            ));
+        };
+        let launched = self.send_flight(armed, false, Vec::new(), command).await?;
+        let operation = launched.operation.clone();
+        match self.race(launched).await? {
+            Ok(begun) => {
+                self.stale_rest = false;
+                Ok((begun.stream, known))
+            }
+            Err(Refusal::Connection(reply) | Refusal::Transfer(reply)) => {
+                Err(Error::from_reply(operation, &reply))
+            }
+        }
+    }
+
+    /// Ends an upload of which no byte was sent.
+    pub async fn give_up(&mut self, mut stream: DataStream) {
+        let ended = stream.end_sending().await;
+        if self.finish("upload given up").await.is_err() || ended.is_err() {
+            debug!(session = self.id, "an upload could not be given up");
+        }
+    }
+
+    /// `REST offset`, where one is needed: 0 only undoes one left over from a transfer that never came.
+    ///
+    /// Where it is not known yet whether the server has `REST`, this asks, and the answer holds for the transfer.
+    async fn rest(&mut self, offset: u64) -> Result<Option<Command>> {
+        if offset == 0 && !self.stale_rest {
+            return Ok(None);
+        }
+        let command = Command::new("REST", offset.to_string());
+        if self.knows(|profile| profile.rest) == Some(true) {
+            return Ok(Some(command));
+        }
+        let reply = self.exchange(command.clone()).await?;
+        let works = reply.is_intermediate();
+        self.server
+            .with_profile(|profile| profile.rest = Some(works));
+        if works {
+            // Sent again with the transfer, since `EPSV` may come between.
+            return Ok(Some(command));
+        }
+        Err(Error::new(
+            ErrorKind::NotImplemented,
+            command.to_string(),
+            reply.to_string(),
+        ))
     }
 
     /// Takes the final reply of a transfer whose data connection is closed on our side.
@@ -128,30 +246,67 @@ impl Session {
     /// # Errors
     /// What the server says of the transfer; the session stays usable unless the connection failed.
     pub async fn finish(&mut self, operation: &str) -> Result<Reply> {
+        self.finish_and(operation, Vec::new())
+            .await
+            .map(|(reply, _)| reply)
+    }
+
+    /// [`Session::finish`], and then `after`, in one flight where that is possible; the replies to it. Where a reply to
+    /// `after` refuses, those behind it may be missing.
+    pub(super) async fn finish_and(
+        &mut self,
+        operation: &str,
+        after: Vec<Command>,
+    ) -> Result<(Reply, Vec<Reply>)> {
         if self.state != State::Transfer {
             return Err(Error::new(ErrorKind::Lost, operation, "no transfer runs"));
         }
         self.state = State::Broken;
-        let mut reply = self.final_reply(operation).await?;
-        while reply.is_preliminary() {
-            reply = self.final_reply(operation).await?;
-        }
+        let mut queued = 0;
+        let reply = loop {
+            let reply = self.next_of_transfer(operation).await?;
+            if !reply.is_preliminary() {
+                break reply;
+            }
+            if queued < after.len() && self.knows(|profile| profile.queues_commands()) {
+                // Its 226 waits for our acknowledgement of the 150: the next command brings that at once, and saves
+                // its own round trip.
+                let patience = self.server.config.timeout;
+                self.control.send(&after, patience).await?;
+                queued = after.len();
+            }
+        };
         if reply.code == 421 {
             return Err(Error::from_reply(operation, &reply));
         }
+        let mut replies = Vec::with_capacity(after.len());
+        for command in &after[..queued] {
+            let reply = self
+                .control
+                .reply(command, self.server.config.timeout)
+                .await?;
+            if reply.code == 421 {
+                return Err(Error::from_reply(operation, &reply));
+            }
+            replies.push(reply);
+        }
         self.state = State::Idle;
         match reply.code {
-            200..=299 => Ok(reply),
+            200..=299 => {}
             // The transfer had begun and did not end: nothing is said about the file. 500 is vsftpd's last word when its
             // process is killed.
             425 | 426 | 451 | 500 | 522 => {
                 if self.refuses_data_tls(&reply) {
                     self.state = State::Broken;
                 }
-                Err(Error::new(ErrorKind::Cut, operation, reply.to_string()))
+                return Err(Error::new(ErrorKind::Cut, operation, reply.to_string()));
             }
-            _ => Err(Error::from_reply(operation, &reply)),
+            _ => return Err(Error::from_reply(operation, &reply)),
         }
+        if queued < after.len() {
+            replies = self.exchange_all(after).await?;
+        }
+        Ok((reply, replies))
     }
 
     /// Whether the server refused an encrypted data connection because it did not resume the control connection's
@@ -166,7 +321,8 @@ impl Session {
         refuses
     }
 
-    /// Stops a download: closes its data connection, takes one reply of any code, and fences with `PWD`.
+    /// Stops a download: closes its data connection, takes one reply of any code, and fences with `EPSV`, whose answer
+    /// serves the next transfer, or `PWD`.
     ///
     /// `ABOR` is never sent: servers answer it late, twice, or by closing. If the fence does not come back the session
     /// is left unusable.
@@ -177,25 +333,37 @@ impl Session {
             // No fence holds where replies overtake each other.
             return;
         }
+        let arms =
+            self.knows(|profile| profile.arming != Some(false) && profile.epsv == Some(true));
+        let (fence, passes) = match arms {
+            true => (Command::bare("EPSV"), 229),
+            false => (Command::bare("PWD"), 257),
+        };
         let fenced = async {
-            self.final_reply("stopped download").await?;
-            let fence = Command::bare("PWD");
+            self.next_of_transfer("stopped download").await?;
             self.control
                 .send(std::slice::from_ref(&fence), FENCE_PATIENCE)
                 .await?;
             for _ in 0..3 {
-                if self.control.reply(&fence, FENCE_PATIENCE).await?.code == 257 {
-                    return Ok(());
+                let reply = self.control.reply(&fence, FENCE_PATIENCE).await?;
+                if reply.code == passes {
+                    return Ok(reply);
                 }
             }
             Err(Error::new(
                 ErrorKind::Protocol,
-                "PWD",
+                fence.to_string(),
                 "no answer after a stopped download",
             ))
         };
         match timeout(FENCE_PATIENCE, fenced).await {
-            Ok(Ok(())) => self.state = State::Idle,
+            Ok(Ok(reply)) => {
+                self.state = State::Idle;
+                if arms && let Ok(Some(address)) = self.passive_address(&reply) {
+                    let patience = self.server.config.connect_timeout;
+                    self.armed = Some(Armed::begin(address, patience));
+                }
+            }
             Ok(Err(error)) => {
                 debug!(session = self.id, %error, "session lost after a stopped download")
             }
@@ -206,7 +374,7 @@ impl Session {
         }
     }
 
-    async fn final_reply(&mut self, operation: &str) -> Result<Reply> {
+    async fn next_of_transfer(&mut self, operation: &str) -> Result<Reply> {
         match self.early_final.take() {
             Some(reply) => Ok(reply),
             None => {
@@ -217,105 +385,194 @@ impl Session {
         }
     }
 
-    /// Opens a passive data connection, and starts the transfer of `command` on it.
+    /// Starts the transfer of `command`, with `before` sent ahead of it in the same flight where the server copes.
     ///
-    /// The command goes out before the data connection is connected, which saves a round trip and works on every
-    /// measured server. `offset` is for transfers that obey `REST`; 0 also undoes a `REST` left over.
-    async fn open(&mut self, offset: Option<u64>, command: Command) -> Result<DataStream> {
-        let operation = command.to_string();
-        let address = self.passive().await?;
-        let rest = match offset {
-            Some(0) if self.stale_rest => Some(Command::new("REST", "0")),
-            Some(0) | None => None,
-            Some(offset) => Some(Command::new("REST", offset.to_string())),
-        };
-        let mut flight = Vec::new();
-        if let Some(rest) = rest {
-            if self.knows(|profile| profile.rest) == Some(true) {
-                flight.push(rest);
-            } else {
-                let reply = self.exchange(rest.clone()).await?;
-                if !reply.is_intermediate() {
-                    self.server
-                        .with_profile(|profile| profile.rest = Some(false));
-                    return Err(Error::new(
-                        ErrorKind::NotImplemented,
-                        rest.to_string(),
-                        reply.to_string(),
-                    ));
-                }
-                self.server
-                    .with_profile(|profile| profile.rest = Some(true));
-            }
+    /// Whatever `before` is answered, the transfer begins, or is refused by its own reply; but where the commands went
+    /// one by one, it does not begin after one that was refused.
+    pub(super) async fn begin_transfer(
+        &mut self,
+        before: Vec<Command>,
+        command: Command,
+    ) -> Result<Begun> {
+        self.open(before, command, Start::Agreed).await
+    }
+
+    async fn open(
+        &mut self,
+        before: Vec<Command>,
+        command: Command,
+        start: Start,
+    ) -> Result<Begun> {
+        if before.iter().any(|command| command.verb() == "REST") {
             self.stale_rest = true;
         }
-        flight.push(command);
-        let (stream, refused_rest) = match self.race(&flight, &operation, address).await? {
-            Ok(started) => started,
-            Err(reply) if self.refuses_data_tls(&reply) => {
-                self.state = State::Broken;
-                return Err(Error::new(ErrorKind::Lost, operation, reply.to_string()));
+        // libunftp may say 226 to bytes that came early, and 150 after that.
+        let in_order = !self.knows(|profile| profile.is_unordered());
+        let eager = start == Start::Eager && self.data_tls.is_none() && in_order;
+        loop {
+            let (launched, answered) = self.launch(before.clone(), command.clone()).await?;
+            if eager && launched.before.is_empty() {
+                let stream = self.connect_eagerly(launched).await?;
+                return Ok(Begun {
+                    stream,
+                    before: answered,
+                });
             }
-            Err(reply) => return Err(Error::from_reply(operation, &reply)),
-        };
-        if let Some(reply) = refused_rest {
-            // The server sends from the start of the file: not what was asked for.
-            self.server
-                .with_profile(|profile| profile.rest = Some(false));
-            self.stale_rest = false;
-            self.abandon(stream).await;
-            return Err(Error::new(
-                ErrorKind::NotImplemented,
-                "REST",
-                reply.to_string(),
-            ));
+            let (was_armed, operation) = (launched.was_armed, launched.operation.clone());
+            match self.race(launched).await? {
+                Ok(mut begun) => {
+                    begun.before.splice(..0, answered);
+                    return Ok(begun);
+                }
+                // An armed connection that the server, or something between, has given up: one of now will do.
+                Err(Refusal::Connection(reply)) if was_armed => {
+                    debug!(session = self.id, %reply, "armed connection refused");
+                }
+                Err(Refusal::Connection(reply) | Refusal::Transfer(reply)) => {
+                    if self.refuses_data_tls(&reply) {
+                        self.state = State::Broken;
+                        return Err(Error::new(ErrorKind::Lost, operation, reply.to_string()));
+                    }
+                    return Err(Error::from_reply(operation, &reply));
+                }
+            }
         }
-        self.stale_rest = false;
+    }
+
+    /// Sends `before` and `command`, with a data connection on its way for it; what is answered already.
+    ///
+    /// Only `REST` must directly precede the transfer; what else is in `before` may have `EPSV` behind it.
+    async fn launch(
+        &mut self,
+        before: Vec<Command>,
+        command: Command,
+    ) -> Result<(Launched, Vec<Reply>)> {
+        let pipelines = self.may_pipeline().await?;
+        let was_armed = self.is_armed();
+        let (mut early, late): (Vec<Command>, Vec<Command>) = before
+            .into_iter()
+            .partition(|command| command.verb() != "REST");
+        let mut answered = Vec::new();
+        let mut flight = Vec::new();
+        if was_armed && pipelines {
+            flight.append(&mut early);
+        }
+        let count = early.len();
+        let mut address = None;
+        if let (true, false, Some(epsv)) = (pipelines && count > 0, was_armed, self.epsv()) {
+            early.push(epsv);
+        }
+        if count > 0 {
+            answered = self.exchange_all(early.clone()).await?;
+            if answered.len() > count
+                && let Some(reply) = answered.pop()
+            {
+                address = self.passive_address(&reply)?;
+            }
+            if let Some((command, reply)) = early
+                .iter()
+                .zip(&answered)
+                .find(|(_, reply)| reply.code >= 400)
+            {
+                return Err(Error::from_reply(command.to_string(), reply));
+            }
+        }
+        let armed = match (self.armed.take(), address) {
+            (Some(armed), _) => armed,
+            (None, address) => {
+                let address = match address {
+                    Some(address) => address,
+                    None => self.passive().await?,
+                };
+                Armed::begin(address, self.server.config.connect_timeout)
+            }
+        };
+        flight.extend(late);
+        let launched = self.send_flight(armed, was_armed, flight, command).await?;
+        Ok((launched, answered))
+    }
+
+    /// Sends `before` and `command`, whose transfer will use `armed`.
+    async fn send_flight(
+        &mut self,
+        armed: Armed,
+        was_armed: bool,
+        before: Vec<Command>,
+        command: Command,
+    ) -> Result<Launched> {
+        let operation = command.to_string();
+        if self.state != State::Idle {
+            let detail = "the session is busy or gone";
+            return Err(Error::new(ErrorKind::Lost, operation, detail));
+        }
+        self.state = State::Broken;
+        let flight = [before.clone(), vec![command]].concat();
+        self.control
+            .send(&flight, self.server.config.timeout)
+            .await?;
+        Ok(Launched {
+            armed,
+            was_armed,
+            operation,
+            before,
+        })
+    }
+
+    /// Waits for the data connection alone: what the server says is heard at the end.
+    async fn connect_eagerly(&mut self, launched: Launched) -> Result<DataStream> {
+        let tcp = launched.armed.connected().await;
+        let (connecting, patience) = self.patience();
+        let stream = match tcp {
+            Ok(tcp) => DataStream::over(tcp, None, connecting, patience).await,
+            // A server that refuses the command may close its data port before we see its reply.
+            Err(error) => {
+                let reply = self.control.reply(&launched.operation, REFUSAL_PATIENCE);
+                match reply.await {
+                    Ok(reply) if reply.code >= 400 && reply.code != 421 => {
+                        self.state = State::Idle;
+                        Err(Error::from_reply(&launched.operation, &reply))
+                    }
+                    _ => Err(error),
+                }
+            }
+        }?;
+        self.state = State::Transfer;
         Ok(stream)
     }
 
-    /// Sends `flight`, whose last command starts a transfer, and connects to `address` meanwhile: the data connection,
-    /// and the reply that refused a `REST` at the head of the flight; or the reply that refused the transfer.
-    async fn race(
-        &mut self,
-        flight: &[Command],
-        operation: &String,
-        address: SocketAddr,
-    ) -> Result<Started> {
-        if self.state != State::Idle {
-            return Err(Error::new(
-                ErrorKind::Lost,
-                operation,
-                "the session is busy or gone",
-            ));
-        }
-        self.state = State::Broken;
-        let ServerConfig {
-            timeout: patience,
-            connect_timeout,
-            ..
-        } = self.server.config;
-        self.control.send(flight, patience).await?;
+    /// Waits for the data connection and the replies to `launched`, whichever comes first.
+    async fn race(&mut self, launched: Launched) -> Result<std::result::Result<Begun, Refusal>> {
+        let (connect_patience, patience) = self.patience();
         let tls = self.data_tls.clone();
+        let Launched {
+            armed,
+            was_armed,
+            operation,
+            before,
+        } = launched;
         let Self {
             control,
             state,
             early_final,
             ..
         } = self;
-        let mut connect = pin!(DataStream::connect(address, tls, connect_timeout, patience));
+        let mut connect = pin!(async {
+            let tcp = armed.connected().await?;
+            DataStream::over(tcp, tls, connect_patience, patience).await
+        });
         let mut replies = pin!(async {
-            let mut refused_rest = None;
-            if flight.len() > 1 {
-                let reply = control.reply(&flight[0], patience).await?;
-                if !reply.is_intermediate() {
-                    refused_rest = Some(reply);
+            let mut answered = Vec::with_capacity(before.len());
+            for command in &before {
+                let reply = control.reply(command, patience).await?;
+                if reply.code == 421 {
+                    return Err(Error::from_reply(command.to_string(), &reply));
                 }
+                answered.push(reply);
             }
-            Ok::<_, Error>((refused_rest, control.reply(operation, patience).await?))
+            Ok::<_, Error>((answered, control.reply(&operation, patience).await?))
         });
         let mut stream = None;
-        let (refused_rest, reply) = loop {
+        let (answered, reply) = loop {
             tokio::select! {
                 biased;
                 outcome = &mut replies => break outcome?,
@@ -323,21 +580,22 @@ impl Session {
                     Ok(connected) => stream = Some(connected),
                     // A server that refuses the command may close its data port before we see its reply.
                     Err(error) => match timeout(REFUSAL_PATIENCE, &mut replies).await {
-                        Ok(Ok((_, reply))) if reply.code >= 400 && reply.code != 421 => {
-                            *state = State::Idle;
-                            return Ok(Err(reply));
-                        }
+                        Ok(Ok(refused @ (_, Reply { code: 400.., .. }))) => break refused,
                         _ => return Err(error),
                     },
                 },
             }
         };
         if reply.code == 421 {
-            return Err(Error::from_reply(operation, &reply));
+            return Err(Error::from_reply(&*operation, &reply));
         }
         if reply.code >= 400 {
             *state = State::Idle;
-            return Ok(Err(reply));
+            // 425 and 426 are about the connection; an armed one may be the reason.
+            return Ok(Err(match reply.code {
+                425 | 426 if was_armed => Refusal::Connection(reply),
+                _ => Refusal::Transfer(reply),
+            }));
         }
         let stream = match stream {
             Some(stream) => stream,
@@ -347,204 +605,21 @@ impl Session {
             *early_final = Some(reply);
         }
         *state = State::Transfer;
-        Ok(Ok((stream, refused_rest)))
+        Ok(Ok(Begun {
+            stream,
+            before: answered,
+        }))
     }
 
-    /// Where the server waits for a data connection: `EPSV` (RFC 2428), or `PASV` where that is refused.
-    async fn passive(&mut self) -> Result<SocketAddr> {
-        let peer = self.control.peer();
-        if self.knows(|profile| profile.epsv) != Some(false) {
-            let reply = self.exchange(Command::bare("EPSV")).await?;
-            if reply.code == 229 {
-                self.server
-                    .with_profile(|profile| profile.epsv = Some(true));
-                let port = parse_epsv(reply.last())
-                    .ok_or_else(|| Error::protocol("EPSV", "no port in the reply", reply.last()))?;
-                return Ok(SocketAddr::new(peer.ip(), port));
-            }
-            if reply.code < 500 {
-                // libunftp 0.24 found no free port, or says here what it still owed to an earlier transfer: then the
-                // replies are out of step. A new session is in step.
-                self.state = State::Broken;
-                return Err(Error::new(ErrorKind::Lost, "EPSV", reply.to_string()));
-            }
-            self.server
-                .with_profile(|profile| profile.epsv = Some(false));
-        }
-        let reply = self.exchange(Command::bare("PASV")).await?;
-        if reply.code != 227 {
-            return Err(Error::from_reply("PASV", &reply));
-        }
-        let (address, port) = parse_pasv(reply.last())
-            .ok_or_else(|| Error::protocol("PASV", "no address in the reply", reply.last()))?;
-        let ip = match self.server.config.pasv_address {
-            PasvAddress::Reply => IpAddr::V4(address),
-            PasvAddress::Control => peer.ip(),
-        };
-        Ok(SocketAddr::new(ip, port))
-    }
-
-    /// The whole answer of a listing command, and its final reply.
-    async fn list_by(&mut self, command: Command) -> Result<(BytesMut, Reply)> {
-        let operation = command.to_string();
-        let mut stream = match self.open(None, command).await {
-            // Several servers answer 450 or 550 for a folder without files; that it is there was said to the `CWD`.
-            Err(error)
-                if error.is_refusal()
-                    && error.detail().to_ascii_lowercase().contains("no files") =>
-            {
-                let reply = Reply {
-                    code: 226,
-                    lines: vec![error.detail().as_bytes().to_vec()],
-                };
-                return Ok((BytesMut::new(), reply));
-            }
-            outcome => outcome?,
-        };
-        let mut body = BytesMut::new();
-        loop {
-            body.reserve(64 << 10);
-            if stream.receive(&mut body).await? == 0 {
-                break;
-            }
-            if body.len() > LONGEST_LISTING {
-                return Err(Error::new(
-                    ErrorKind::Protocol,
-                    operation,
-                    "the listing has no end",
-                ));
-            }
-        }
-        stream.close_receiving().await;
-        let reply = self.finish(&operation).await?;
-        Ok((body, reply))
-    }
-
-    /// Reads a `LIST`, finding the zone of its times first where that is still unknown.
-    async fn parse_list(&mut self, dir: &RemotePath, body: &[u8]) -> Result<Parsed> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs() as i64);
-        if let Some(zone) = self.server.with_profile(|profile| profile.zone.clone()) {
-            return Ok(parse_list(body, &zone, now));
-        }
-        let parsed = parse_list(body, &Zone::UTC, now);
-        match self.find_zone(dir, &parsed.entries).await? {
-            None => Ok(parsed),
-            Some(zone) => Ok(parse_list(body, &zone, now)),
-        }
-    }
-
-    /// Compares one file's time in a listing read as UTC with its `MDTM`, which is UTC by RFC 3659.
-    async fn find_zone(&mut self, dir: &RemotePath, entries: &[Entry]) -> Result<Option<Zone>> {
-        if self.knows(|profile| profile.mdtm) == Some(false) {
-            return Ok(None);
-        }
-        let dated = |entry: &&Entry| {
-            entry.kind == Kind::File
-                && entry
-                    .modified
-                    .is_some_and(|time| time.precision >= Precision::Minute)
-        };
-        let Some((entry, listed)) = entries
-            .iter()
-            .find(dated)
-            .and_then(|entry| Some((entry, entry.modified?)))
-        else {
-            return Ok(None);
-        };
-        let path = dir.join(&entry.name);
-        let Some(modified) = self
-            .modified(std::slice::from_ref(&path))
-            .await?
-            .pop()
-            .flatten()
-        else {
-            return Ok(None);
-        };
-        // Zones differ from UTC by whole quarters of an hour; a year wrongly guessed is no zone.
-        let difference = listed.seconds - modified;
-        let offset = (difference + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
-        if offset.abs() > 14 * 3600 || (difference - offset).abs() > 60 {
-            return Ok(None);
-        }
-        debug!(offset, "zone of the server's listings, seconds east of UTC");
-        let zone = Zone::Offset(offset as i32);
-        self.server
-            .with_profile(|profile| profile.zone = Some(zone.clone()));
-        Ok(Some(zone))
-    }
-
-    /// The exact times of modification of `files` by `MDTM`, Unix seconds; `None` where the server does not say.
-    pub async fn modified(&mut self, files: &[RemotePath]) -> Result<Vec<Option<i64>>> {
-        let mut times = Vec::with_capacity(files.len());
-        let mut rest = files;
-        // One by one an exchange ends at the first refusal (a folder, a file just gone): go on after it.
-        while !rest.is_empty() {
-            if self.knows(|profile| profile.mdtm) == Some(false) {
-                times.resize(files.len(), None);
-                break;
-            }
-            let mut commands = Vec::with_capacity(rest.len());
-            for file in rest {
-                commands.push(Command::new("MDTM", self.argument(file).await?));
-                // A long path moved the working folder: nothing else may be in its flight.
-                if file.as_bytes().len() != commands.last().map_or(0, Command::argument_length) {
-                    break;
-                }
-            }
-            let replies = self.exchange_all(commands).await?;
-            for reply in &replies {
-                if matches!(reply.code, 500 | 502 | 504) {
-                    self.server
-                        .with_profile(|profile| profile.mdtm = Some(false));
-                }
-                times.push(if reply.code == 213 {
-                    parse_time_val(reply.last().trim_ascii())
-                } else {
-                    None
-                });
-            }
-            rest = &rest[replies.len()..];
-        }
-        Ok(times)
+    /// Longest waits: for a connection, and for an answer or progress.
+    fn patience(&self) -> (Duration, Duration) {
+        let config = &self.server.config;
+        (config.connect_timeout, config.timeout)
     }
 }
-
-/// A transfer that has begun, with the reply that refused its `REST`; or the reply that refused it.
-type Started = std::result::Result<(DataStream, Option<Reply>), Reply>;
-
-/// The entries, unless nothing of the listing could be read: that must not look like an empty folder.
-fn finish_listing(dir: &RemotePath, parsed: Parsed, reply: &Reply) -> Result<Listing> {
-    if let (true, Some(line)) = (
-        parsed.entries.is_empty() && !parsed.has_dot,
-        &parsed.first_unreadable,
-    ) {
-        return Err(Error::protocol(
-            format!("list {dir}"),
-            "the listing was not understood",
-            line,
-        ));
-    }
-    if parsed.unreadable > 0 {
-        debug!(%dir, lines = parsed.unreadable, "lines of the listing were not understood");
-    }
-    // Pure-FTPd ends a listing at its limit, and says so only here.
-    let complete = parsed.unreadable == 0 && !reply.says("truncated");
-    Ok(Listing {
-        entries: parsed.entries,
-        complete,
-    })
-}
-
-/// Longest listing taken: a million long lines.
-const LONGEST_LISTING: usize = 256 << 20;
 
 /// Wait for the final reply and the fence of a stopped download; ftp-srv often never answers.
 const FENCE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Wait for the reply that explains a refused data connection.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Seconds in a quarter of an hour.
-const QUARTER: i64 = 15 * 60;

@@ -25,9 +25,9 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Leases a session of `pool` for commands and listings.
-    pub async fn begin(pool: &Pool, retry: Retry) -> Result<Self> {
-        let lease = pool.lease(Purpose::Metadata).await?;
+    /// Leases a session of `pool` for commands, or a listing.
+    pub async fn begin(pool: &Pool, purpose: Purpose, retry: Retry) -> Result<Self> {
+        let lease = pool.lease(purpose).await?;
         Ok(Self {
             lease,
             retry,
@@ -67,7 +67,10 @@ impl Attempts {
 /// does not find it `Send` for every lifetime of the session).
 macro_rules! on_session {
     ($pool:expr, $retry:expr, $session:ident => $operation:expr) => {
-        match $crate::pool::Attempts::begin($pool, $retry).await {
+        $crate::pool::on_session!($pool, $crate::pool::Purpose::Metadata, $retry, $session => $operation)
+    };
+    ($pool:expr, $purpose:expr, $retry:expr, $session:ident => $operation:expr) => {
+        match $crate::pool::Attempts::begin($pool, $purpose, $retry).await {
             Err(error) => Err(error),
             Ok(mut attempts) => loop {
                 let $session = attempts.session();

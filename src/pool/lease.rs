@@ -14,7 +14,7 @@ pub struct Lease {
     pool: Pool,
     /// `None` only while it is reconnected or dropped.
     session: Option<Session>,
-    _permits: Permits,
+    permits: Permits,
 }
 
 impl Lease {
@@ -22,8 +22,13 @@ impl Lease {
         Self {
             pool,
             session: Some(session),
-            _permits: permits,
+            permits,
         }
+    }
+
+    /// It counts no longer among those for data, though its session is not free yet.
+    pub(super) fn ends_transfer(&mut self) {
+        self.permits.data = None;
     }
 
     /// Replaces the session by a new one.
@@ -65,7 +70,7 @@ impl DerefMut for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         match self.session.take() {
-            Some(session) if session.is_idle() => self.pool.inner.push(session),
+            Some(session) if session.is_idle() => self.pool.give_back(session, &mut self.permits),
             session => {
                 self.session = session;
                 self.discard();

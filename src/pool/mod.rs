@@ -19,7 +19,7 @@ use crate::ftp::{Error, ErrorKind, Profile, RemotePath, Result, Server, Session}
 pub(crate) use attempt::on_session;
 pub use attempt::{Attempts, Retry};
 pub use lease::Lease;
-pub use transfer::{Download, Unconfirmed, Upload, UploadKind};
+pub use transfer::{Download, Unconfirmed, Upload};
 
 /// Bounds of the pool.
 #[derive(Clone, Debug)]
@@ -33,8 +33,10 @@ pub struct PoolConfig {
 /// What a session is leased for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Commands and listings: short.
+    /// Commands: short.
     Metadata,
+    /// Listings: short, but on a data connection.
+    Listing,
     /// The content of files: these take at most all sessions but one.
     Data,
 }
@@ -126,7 +128,7 @@ impl Pool {
         };
         // What kept it from connecting says more than that the time is up.
         let mut last = None;
-        timeout(patience, self.occupy(permits, &mut last))
+        timeout(patience, self.occupy(permits, purpose, &mut last))
             .await
             .unwrap_or_else(|_| Err(last.unwrap_or_else(none_free)))
     }
@@ -158,7 +160,7 @@ impl Pool {
     async fn permits(&self, purpose: Purpose) -> Permits {
         const OPEN: &str = "the semaphores are never closed";
         let data = match purpose {
-            Purpose::Metadata => None,
+            Purpose::Metadata | Purpose::Listing => None,
             Purpose::Data => Some(self.inner.data.clone().acquire_owned().await.expect(OPEN)),
         };
         let session = self
@@ -170,14 +172,19 @@ impl Pool {
             .expect(OPEN);
         Permits {
             session: Some(session),
-            _data: data,
+            data,
         }
     }
 
     /// An idle session that still lives, or a new one.
     /// The latest failure that was not the end is left in `last`.
-    async fn occupy(&self, mut permits: Permits, last: &mut Option<Error>) -> Result<Lease> {
-        while let Some(idle) = self.inner.pop() {
+    async fn occupy(
+        &self,
+        mut permits: Permits,
+        purpose: Purpose,
+        last: &mut Option<Error>,
+    ) -> Result<Lease> {
+        while let Some(idle) = self.inner.pop(purpose) {
             match idle.session.ended() {
                 None => return Ok(Lease::new(self.clone(), idle.session, permits)),
                 Some(error) => {
@@ -195,7 +202,7 @@ impl Pool {
                         self.inner.withhold(permits.session.take());
                         let _waiting = Waiting::new(&self.inner);
                         permits.session = self.permits(Purpose::Metadata).await.session;
-                        if let Some(idle) = self.inner.pop() {
+                        if let Some(idle) = self.inner.pop(purpose) {
                             return Ok(Lease::new(self.clone(), idle.session, permits));
                         }
                     } else if let Some(pause) = pause {
@@ -223,6 +230,54 @@ impl Pool {
         ))
     }
 
+    /// Takes an idle session back: at once, or after arming it for the next transfer.
+    fn give_back(&self, mut session: Session, permits: &mut Permits) {
+        let runtime = tokio::runtime::Handle::try_current();
+        match runtime {
+            Ok(runtime) if session.wants_arming() => {
+                let (pool, permit) = (self.clone(), permits.session.take());
+                runtime.spawn(async move {
+                    match session.arm().await {
+                        Ok(()) => pool.inner.push(session),
+                        // Armed or not, it is usable unless the connection is gone.
+                        Err(_) if session.is_idle() => pool.inner.push(session),
+                        Err(error) => {
+                            debug!(session = session.id, %error, "session lost while it was armed");
+                            pool.inner.open.fetch_sub(1, Ordering::Relaxed);
+                        }
+                    }
+                    drop(permit);
+                });
+            }
+            _ => self.inner.push(session),
+        }
+    }
+
+    /// Opens and arms sessions in the background, so that the first to need them do not wait for logins.
+    pub fn warm_up(&self) {
+        let more = self.inner.config.max_sessions.min(WARM).saturating_sub(1);
+        for _ in 0..more {
+            let pool = self.clone();
+            tokio::spawn(async move {
+                let Ok(permit) = pool.inner.sessions.clone().try_acquire_owned() else {
+                    return;
+                };
+                let mut permits = Permits {
+                    session: Some(permit),
+                    data: None,
+                };
+                match pool.connect().await {
+                    Ok(session) => pool.give_back(session, &mut permits),
+                    Err(error) if pool.inner.is_limit(&error) => {
+                        pool.inner.withhold(permits.session.take());
+                    }
+                    // Whoever needs one will see for himself.
+                    Err(error) => debug!(%error, "no session in advance"),
+                }
+            });
+        }
+    }
+
     /// Opens a session, counted as open.
     async fn connect(&self) -> Result<Session> {
         let session = Session::connect(self.inner.server.clone()).await?;
@@ -243,12 +298,22 @@ fn none_free() -> Error {
 #[derive(Debug)]
 struct Permits {
     session: Option<OwnedSemaphorePermit>,
-    _data: Option<OwnedSemaphorePermit>,
+    data: Option<OwnedSemaphorePermit>,
 }
 
 impl Inner {
-    fn pop(&self) -> Option<Idle> {
-        self.idle.lock().expect("no panic while locked").pop()
+    /// The idle session that suits best: for a transfer the one that has been armed for longest, so that the others have
+    /// time to be; for commands one that is not armed.
+    fn pop(&self, purpose: Purpose) -> Option<Idle> {
+        let mut idle = self.idle.lock().expect("no panic while locked");
+        let wanted = purpose != Purpose::Metadata;
+        let suited = idle
+            .iter_mut()
+            .position(|one| one.session.is_armed() == wanted);
+        match suited {
+            Some(index) => Some(idle.remove(index)),
+            None => idle.pop(),
+        }
     }
 
     fn push(&self, session: Session) {
@@ -331,7 +396,9 @@ async fn keep(inner: std::sync::Weak<Inner>) {
         {
             let mut idle = inner.idle.lock().expect("no panic while locked");
             let mut keep = Vec::with_capacity(idle.len());
-            for one in idle.drain(..) {
+            for mut one in idle.drain(..) {
+                // Looked at, so that a data connection that nobody used is closed in time.
+                one.session.is_armed();
                 if now - one.since > inner.config.idle_timeout || one.session.ended().is_some() {
                     close.push(one.session);
                 } else if now - one.noop > KEEPALIVE {
@@ -385,6 +452,9 @@ const RETRIES: [Duration; 3] = [
     Duration::from_millis(500),
     Duration::from_millis(1500),
 ];
+
+/// Sessions that a mount opens before they are needed.
+const WARM: usize = 6;
 
 /// How often idle sessions are looked after.
 const TICK: Duration = Duration::from_secs(2);

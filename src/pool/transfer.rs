@@ -4,7 +4,9 @@ use bytes::BytesMut;
 use tracing::debug;
 
 use super::{Lease, Pool, Purpose};
-use crate::ftp::{DataStream, Error, ErrorKind, RemotePath, Result};
+use crate::ftp::{
+    Confirmed, DataStream, Error, ErrorKind, RemotePath, Result, SizeAndTime, UploadKind, Wishes,
+};
 
 /// A running download.
 ///
@@ -72,7 +74,11 @@ impl Download {
     fn stop(&mut self) {
         if let Some((mut lease, stream)) = self.running.take() {
             match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn(async move { lease.abandon(stream).await })),
+                Ok(runtime) => {
+                    // No download any more: another may begin on another session meanwhile.
+                    lease.ends_transfer();
+                    runtime.spawn(async move { lease.abandon(stream).await });
+                }
                 // Without a runtime the process is ending: the session is discarded with the lease.
                 Err(_) => drop((lease, stream)),
             }
@@ -91,17 +97,8 @@ impl Drop for Download {
 pub struct Upload {
     lease: Lease,
     stream: Option<DataStream>,
+    file: RemotePath,
     operation: String,
-    sent: u64,
-}
-
-/// How an upload changes the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UploadKind {
-    /// `STOR`: the file is made, or emptied first.
-    Store,
-    /// `APPE`: what is sent is added to its end.
-    Append,
 }
 
 impl Upload {
@@ -110,30 +107,43 @@ impl Upload {
     /// A connection lost before the server agreed to the transfer is replaced: nothing has happened then.
     pub async fn open(pool: &Pool, file: &RemotePath, kind: UploadKind) -> Result<Self> {
         let mut lease = pool.lease(Purpose::Data).await?;
-        let start = async |lease: &mut Lease| match kind {
-            UploadKind::Store => lease.store(file).await,
-            UploadKind::Append => lease.append(file).await,
-        };
-        let stream = match start(&mut lease).await {
+        let stream = match lease.upload(kind, file).await {
             // STOR again changes nothing more; APPE has not added anything before a byte was sent.
             Err(error) if error.is_connection() => {
                 debug!(%error, "upload again on a new session");
                 lease.reconnect().await?;
-                start(&mut lease).await?
+                lease.upload(kind, file).await?
             }
             outcome => outcome?,
         };
-        let verb = if kind == UploadKind::Store {
-            "STOR"
-        } else {
-            "APPE"
+        Ok(Self::running(lease, stream, file, kind))
+    }
+
+    /// The same, with the size and time that the file had until then.
+    pub async fn open_known(
+        pool: &Pool,
+        file: &RemotePath,
+        kind: UploadKind,
+    ) -> Result<(Self, SizeAndTime)> {
+        let mut lease = pool.lease(Purpose::Data).await?;
+        let (stream, known) = match lease.upload_to_known(kind, file).await {
+            Err(error) if error.is_connection() => {
+                debug!(%error, "upload again on a new session");
+                lease.reconnect().await?;
+                lease.upload_to_known(kind, file).await?
+            }
+            outcome => outcome?,
         };
-        Ok(Self {
+        Ok((Self::running(lease, stream, file, kind), known))
+    }
+
+    fn running(lease: Lease, stream: DataStream, file: &RemotePath, kind: UploadKind) -> Self {
+        Self {
             lease,
             stream: Some(stream),
-            operation: format!("{verb} {file}"),
-            sent: 0,
-        })
+            file: file.clone(),
+            operation: format!("{kind} {file}"),
+        }
     }
 
     /// Sends all of `bytes`.
@@ -149,10 +159,7 @@ impl Upload {
             ));
         };
         match stream.send(bytes).await {
-            Ok(()) => {
-                self.sent += bytes.len() as u64;
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(error) => {
                 self.stream = None;
                 match self.lease.finish(&self.operation).await {
@@ -163,11 +170,18 @@ impl Upload {
         }
     }
 
-    /// Ends the upload; success means that the server has confirmed it.
+    /// Ends an upload of which nothing was sent.
+    pub async fn give_up(mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.lease.give_up(stream).await;
+        }
+    }
+
+    /// Ends the upload, sets what is wished and asks what the server has; success means that it has confirmed the upload.
     ///
     /// # Errors
     /// [`Unconfirmed::AllSent`] where all was sent and the confirmation was lost: the server may have it or not.
-    pub async fn finish(mut self) -> std::result::Result<u64, Unconfirmed> {
+    pub async fn finish(mut self, wishes: Wishes) -> std::result::Result<Confirmed, Unconfirmed> {
         let ended = match &mut self.stream {
             Some(stream) => stream.end_sending().await,
             None => Err(Error::new(
@@ -176,12 +190,15 @@ impl Upload {
                 "the upload is over",
             )),
         };
-        let answered = self.lease.finish(&self.operation).await;
+        let answered = self
+            .lease
+            .finish_upload(&self.operation, &self.file, wishes)
+            .await;
         if let Some(stream) = self.stream.take() {
             stream.close_sent().await;
         }
         match (answered, ended) {
-            (Ok(_), Ok(())) => Ok(self.sent),
+            (Ok(confirmed), Ok(())) => Ok(confirmed),
             (Err(error), _) if !error.is_connection() => Err(Unconfirmed::Failed(error)),
             (Err(error), _) | (Ok(_), Err(error)) => Err(Unconfirmed::AllSent(error)),
         }

@@ -6,9 +6,9 @@ use tracing::debug;
 use super::attr::{unix_seconds, version};
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
-use crate::cache::{self, Source};
-use crate::ftp::RemotePath;
-use crate::ftp::list::Entry;
+use crate::cache::{self, Source, Version};
+use crate::ftp::list::{Entry, Modified, Precision};
+use crate::ftp::{RemotePath, Wishes};
 
 /// How a staged file is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +17,8 @@ enum Plan {
     Nothing,
     /// One `STOR`: there is nothing on the server that could be lost.
     Store,
-    /// `APPE` of what lies behind this size.
-    Append(u64),
+    /// `APPE` of what lies behind this version.
+    Append(Version),
     /// All of it under another name, then renamed over the old file.
     Replace,
 }
@@ -63,11 +63,21 @@ impl Vfs {
                 self.touch_dir(parent);
             }
         }
-        let shown = self.with_node(ino, |node| node.entry.as_ref().and_then(|entry| entry.mode))?;
-        if let Some(mode) = state.mode.filter(|&mode| shown != Some(mode)) {
-            self.send_pending_mode(ino, &path, mode).await?;
+        let (mode, mtime) = self.with_node(ino, |node| {
+            let entry = node.entry.as_ref();
+            let exact = entry.and_then(|entry| {
+                let exact = |time: &Modified| time.precision == Precision::Second;
+                entry.modified.filter(exact)
+            });
+            let mode = entry.and_then(|entry| entry.mode);
+            (mode, exact.map(|time| time.seconds))
+        })?;
+        // What was wished and came with the upload is done.
+        if let Some(wanted) = state.mode.filter(|&wanted| mode != Some(wanted)) {
+            self.send_pending_mode(ino, &path, wanted).await?;
         }
-        if let Some(seconds) = state.mtime {
+        let timed = state.changed && mtime == state.mtime;
+        if let Some(seconds) = state.mtime.filter(|_| !timed) {
             self.send_mtime(ino, &path, seconds).await?;
         }
         {
@@ -95,6 +105,10 @@ impl Vfs {
         };
         let plan = plan(state, occupied);
         debug!(%path, size = state.size, ?plan, "commit");
+        let wishes = Wishes {
+            mode: state.mode,
+            mtime: state.mtime,
+        };
         let source = Source {
             file: staged.file.clone(),
             size: state.size,
@@ -108,22 +122,17 @@ impl Vfs {
                     .ok_or(super::Error::NotFound)?;
                 Ok(item.entry)
             }
-            Plan::Store => match self.remote.store(path, &source).await {
+            Plan::Store => match self.remote.store(path, &source, wishes).await {
                 // ProFTPD without AllowOverwrite lets nobody store over an existing file, not even an empty one.
                 Err(cache::Error::Denied(_)) if occupied => {
                     self.replace(ino, path, staged, state).await
                 }
                 outcome => Ok(outcome?),
             },
-            Plan::Append(base) => {
-                self.check_base(path, state).await?;
-                match self.remote.append(path, &source, base).await {
-                    Err(cache::Error::Unsupported(_)) => {
-                        self.replace(ino, path, staged, state).await
-                    }
-                    outcome => Ok(outcome?),
-                }
-            }
+            Plan::Append(base) => match self.remote.append(path, &source, base, wishes).await {
+                Err(cache::Error::Unsupported(_)) => self.replace(ino, path, staged, state).await,
+                outcome => Ok(outcome?),
+            },
             Plan::Replace => self.replace(ino, path, staged, state).await,
         }
     }
@@ -148,10 +157,11 @@ impl Vfs {
             file: staged.file.clone(),
             size: state.size,
         };
-        Ok(self
-            .remote
-            .replace(path, &source, state.mode.or(mode))
-            .await?)
+        let wishes = Wishes {
+            mode: state.mode.or(mode),
+            mtime: state.mtime,
+        };
+        Ok(self.remote.replace(path, &source, wishes).await?)
     }
 
     /// Fetches all bytes of the base that are part of the file.
@@ -175,15 +185,7 @@ impl Vfs {
     /// Whether the server still has the version that the staged file stands over.
     async fn check_base(&self, path: &RemotePath, state: &State) -> Result<()> {
         let now = self.remote.version_of(path).await?;
-        let same = state.base.is_some_and(|base| {
-            let differs = match (base.modified, now.modified) {
-                (Some(base), Some(now)) => {
-                    base.precision == now.precision && base.seconds != now.seconds
-                }
-                _ => false,
-            };
-            base.size == now.size && !differs
-        });
+        let same = state.base.is_some_and(|base| base.is_of(now));
         if same {
             Ok(())
         } else {
@@ -219,7 +221,7 @@ fn plan(state: &State, occupied: bool) -> Plan {
         return Plan::Store;
     }
     if state.only_grown() {
-        Plan::Append(base.size)
+        Plan::Append(base)
     } else {
         Plan::Replace
     }

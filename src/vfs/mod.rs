@@ -103,6 +103,7 @@ impl Vfs {
             .list(&root)
             .await
             .map_err(|error| format!("cannot show {root} of {host}: {error}"))?;
+        remote.pool().warm_up();
         info!(%root, greeting = remote.pool().profile().greeting, "connected");
         Ok(Self {
             config,

@@ -1,0 +1,253 @@
+//! Listings: folders by `MLSD` or `LIST`, and the exact times that `LIST` does not give.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use tracing::debug;
+
+use super::command::Command;
+use super::error::{Error, ErrorKind, Result};
+use super::list::{Entry, Kind, Parsed, Precision, parse_list, parse_mlsd};
+use super::path::RemotePath;
+use super::reply::Reply;
+use super::session::Session;
+use super::time::{Zone, parse_time_val};
+
+/// A folder as the server listed it.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// What is in it.
+    pub entries: Vec<Entry>,
+    /// Whether a name that is not there does not exist: `false` where the server cut the listing, or lines of it could
+    /// not be read.
+    pub complete: bool,
+}
+
+impl Session {
+    /// Lists `dir` by `CWD` and a bare `MLSD`, or `LIST`.
+    ///
+    /// No listing command is given a path: servers split it at spaces, expand it, or take it for options.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] from the `CWD` if there is no such folder; never an empty listing in place of an error.
+    pub async fn list(&mut self, dir: &RemotePath) -> Result<Listing> {
+        if self.knows(|profile| profile.mlsd) != Some(false) {
+            match self.list_by(dir, Command::bare("MLSD")).await {
+                Ok((body, _)) if body.last().is_some_and(|&last| last != b'\n') => {
+                    // Every line has an end (RFC 3659 s7.2), whatever the reply says.
+                    let detail = "the listing ends within a line";
+                    return Err(Error::new(ErrorKind::Cut, format!("MLSD of {dir}"), detail));
+                }
+                Ok((body, reply)) => {
+                    self.server
+                        .with_profile(|profile| profile.mlsd = Some(true));
+                    return finish_listing(dir, parse_mlsd(&body), &reply);
+                }
+                Err(error) if error.kind == ErrorKind::NotImplemented => {
+                    self.server
+                        .with_profile(|profile| profile.mlsd = Some(false));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if self.knows(|profile| profile.list_all) != Some(false) {
+            match self.list_by(dir, Command::new("LIST", "-a")).await {
+                Ok((body, reply)) => {
+                    let parsed = self.parse_list(dir, &body).await?;
+                    if parsed.has_dot {
+                        self.server
+                            .with_profile(|profile| profile.list_all = Some(true));
+                        return finish_listing(dir, parsed, &reply);
+                    }
+                    self.server
+                        .with_profile(|profile| profile.list_all = Some(false));
+                }
+                Err(error) if error.is_refusal() => {
+                    self.server
+                        .with_profile(|profile| profile.list_all = Some(false));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let (body, reply) = self.list_by(dir, Command::bare("LIST")).await?;
+        let parsed = self.parse_list(dir, &body).await?;
+        finish_listing(dir, parsed, &reply)
+    }
+
+    /// Names of the symbolic links in `dir` and where they point, by `LIST`: most servers' `MLSD` does not say.
+    pub async fn link_targets(&mut self, dir: &RemotePath) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let body = match self.list_by(dir, Command::new("LIST", "-a")).await {
+            Ok((body, _)) if !body.is_empty() => body,
+            Err(error) if !error.is_refusal() => return Err(error),
+            _ => self.list_by(dir, Command::bare("LIST")).await?.0,
+        };
+        let entries = parse_list(&body, &Zone::UTC, 0).entries;
+        Ok(entries
+            .into_iter()
+            .filter_map(|entry| Some((entry.name, entry.target?)))
+            .collect())
+    }
+
+    /// The whole answer of a listing command in `dir`, and its final reply.
+    async fn list_by(&mut self, dir: &RemotePath, command: Command) -> Result<(BytesMut, Reply)> {
+        let operation = command.to_string();
+        let enter = Command::new("CWD", self.argument(dir).await?);
+        let begun = match self.begin_transfer(vec![enter.clone()], command).await {
+            // Several servers answer 450 or 550 for a folder without files; that it is there was said to the `CWD`.
+            Err(error)
+                if error.is_refusal()
+                    && error.detail().to_ascii_lowercase().contains("no files") =>
+            {
+                let reply = Reply {
+                    code: 226,
+                    lines: vec![error.detail().as_bytes().to_vec()],
+                };
+                return Ok((BytesMut::new(), reply));
+            }
+            outcome => outcome?,
+        };
+        let mut stream = begun.stream;
+        if let Some(reply) = begun.before.first().filter(|reply| !reply.is_success()) {
+            // What comes is the listing of another folder.
+            let error = Error::from_reply(enter.to_string(), reply);
+            self.abandon(stream).await;
+            return Err(error);
+        }
+        let mut body = BytesMut::new();
+        loop {
+            body.reserve(64 << 10);
+            if stream.receive(&mut body).await? == 0 {
+                break;
+            }
+            if body.len() > LONGEST_LISTING {
+                return Err(Error::new(
+                    ErrorKind::Protocol,
+                    operation,
+                    "the listing has no end",
+                ));
+            }
+        }
+        stream.close_receiving().await;
+        let reply = self.finish(&operation).await?;
+        Ok((body, reply))
+    }
+
+    /// Reads a `LIST`, finding the zone of its times first where that is still unknown.
+    async fn parse_list(&mut self, dir: &RemotePath, body: &[u8]) -> Result<Parsed> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs() as i64);
+        if let Some(zone) = self.server.with_profile(|profile| profile.zone.clone()) {
+            return Ok(parse_list(body, &zone, now));
+        }
+        let parsed = parse_list(body, &Zone::UTC, now);
+        match self.find_zone(dir, &parsed.entries).await? {
+            None => Ok(parsed),
+            Some(zone) => Ok(parse_list(body, &zone, now)),
+        }
+    }
+
+    /// Compares one file's time in a listing read as UTC with its `MDTM`, which is UTC by RFC 3659.
+    async fn find_zone(&mut self, dir: &RemotePath, entries: &[Entry]) -> Result<Option<Zone>> {
+        if self.knows(|profile| profile.mdtm) == Some(false) {
+            return Ok(None);
+        }
+        let dated = |entry: &&Entry| {
+            entry.kind == Kind::File
+                && entry
+                    .modified
+                    .is_some_and(|time| time.precision >= Precision::Minute)
+        };
+        let Some((entry, listed)) = entries
+            .iter()
+            .find(dated)
+            .and_then(|entry| Some((entry, entry.modified?)))
+        else {
+            return Ok(None);
+        };
+        let path = dir.join(&entry.name);
+        let Some(modified) = self
+            .modified(std::slice::from_ref(&path))
+            .await?
+            .pop()
+            .flatten()
+        else {
+            return Ok(None);
+        };
+        // Zones differ from UTC by whole quarters of an hour; a year wrongly guessed is no zone.
+        let difference = listed.seconds - modified;
+        let offset = (difference + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
+        if offset.abs() > 14 * 3600 || (difference - offset).abs() > 60 {
+            return Ok(None);
+        }
+        debug!(offset, "zone of the server's listings, seconds east of UTC");
+        let zone = Zone::Offset(offset as i32);
+        self.server
+            .with_profile(|profile| profile.zone = Some(zone.clone()));
+        Ok(Some(zone))
+    }
+
+    /// The exact times of modification of `files` by `MDTM`, Unix seconds; `None` where the server does not say.
+    pub async fn modified(&mut self, files: &[RemotePath]) -> Result<Vec<Option<i64>>> {
+        let mut times = Vec::with_capacity(files.len());
+        let mut rest = files;
+        // One by one an exchange ends at the first refusal (a folder, a file just gone): go on after it.
+        while !rest.is_empty() {
+            if self.knows(|profile| profile.mdtm) == Some(false) {
+                times.resize(files.len(), None);
+                break;
+            }
+            let mut commands = Vec::with_capacity(rest.len());
+            for file in rest {
+                commands.push(Command::new("MDTM", self.argument(file).await?));
+                // A long path moved the working folder: nothing else may be in its flight.
+                if file.as_bytes().len() != commands.last().map_or(0, Command::argument_length) {
+                    break;
+                }
+            }
+            let replies = self.exchange_all(commands).await?;
+            for reply in &replies {
+                if matches!(reply.code, 500 | 502 | 504) {
+                    self.server
+                        .with_profile(|profile| profile.mdtm = Some(false));
+                }
+                times.push(if reply.code == 213 {
+                    parse_time_val(reply.last().trim_ascii())
+                } else {
+                    None
+                });
+            }
+            rest = &rest[replies.len()..];
+        }
+        Ok(times)
+    }
+}
+
+/// The entries, unless nothing of the listing could be read: that must not look like an empty folder.
+fn finish_listing(dir: &RemotePath, parsed: Parsed, reply: &Reply) -> Result<Listing> {
+    if let (true, Some(line)) = (
+        parsed.entries.is_empty() && !parsed.has_dot,
+        &parsed.first_unreadable,
+    ) {
+        return Err(Error::protocol(
+            format!("list {dir}"),
+            "the listing was not understood",
+            line,
+        ));
+    }
+    if parsed.unreadable > 0 {
+        debug!(%dir, lines = parsed.unreadable, "lines of the listing were not understood");
+    }
+    // Pure-FTPd ends a listing at its limit, and says so only here.
+    let complete = parsed.unreadable == 0 && !reply.says("truncated");
+    Ok(Listing {
+        entries: parsed.entries,
+        complete,
+    })
+}
+
+/// Longest listing taken: a million long lines.
+const LONGEST_LISTING: usize = 256 << 20;
+
+/// Seconds in a quarter of an hour.
+const QUARTER: i64 = 15 * 60;
