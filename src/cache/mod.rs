@@ -3,6 +3,7 @@
 //! Owns the block cache, the listing cache with its absences, and reading ahead. Each mutation goes through here, and
 //! changes what is remembered. Knows paths and contents, no inodes, handles or errno.
 
+mod ahead;
 mod blocks;
 mod error;
 mod listings;
@@ -17,12 +18,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tracing::debug;
 
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
 use crate::ftp::{ErrorKind, Listing, RemotePath};
 use crate::pool::{Pool, Purpose, Retry, on_session};
+use ahead::Walks;
 use blocks::{Blocks, ContentKey};
 use listings::{Listings, Lookup};
 
@@ -57,6 +60,9 @@ struct Inner {
     hidden: Mutex<HashSet<RemotePath>>,
     /// Folders whose files' exact times are being asked.
     settling: Mutex<HashMap<RemotePath, watch::Receiver<()>>>,
+    walks: Walks,
+    /// Turns for what nobody has asked for yet.
+    ahead: Semaphore,
     window_bytes: u64,
 }
 
@@ -82,6 +88,8 @@ impl Remote {
                 }),
                 hidden: Mutex::default(),
                 settling: Mutex::default(),
+                walks: Walks::new(),
+                ahead: Semaphore::new(AHEAD_AT_ONCE),
                 window_bytes: (capacity / 16).min(LONGEST_WINDOW),
             }),
         }
@@ -297,10 +305,11 @@ impl Remote {
             }
             let mut asked = match self.begin_settling(&dir) {
                 Ok(teller) => {
-                    let unsettled = unsettled(&folder, path.name());
+                    let unsettled = unsettled(&dir, &folder, path.name());
+                    self.asked_exactly(&dir);
                     // Changing a listing that somebody holds would copy it.
                     drop(folder);
-                    let outcome = self.settle_all(&dir, unsettled).await;
+                    let outcome = self.settle_all(unsettled).await;
                     drop(teller);
                     outcome?;
                     continue;
@@ -330,20 +339,29 @@ impl Remote {
         })
     }
 
-    /// Asks the exact times of the files `unsettled` in `dir`, and the sizes of those that the listing gave none.
-    async fn settle_all(&self, dir: &RemotePath, unsettled: Vec<Unsettled>) -> Result<()> {
+    /// Asks the exact times of `files`, and the sizes of those that their listing gave none, on several sessions at once.
+    async fn settle_all(&self, files: Vec<Unsettled>) -> Result<()> {
         // Names that cannot be sent would fail the flight; nothing more can be learned of them.
-        let (asked, unsayable): (Vec<_>, Vec<_>) = unsettled
-            .into_iter()
-            .partition(|file| dir.join(&file.name).is_sayable());
+        let (asked, unsayable): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.path.is_sayable());
         for file in unsayable {
-            self.listings()
-                .update(dir, &file.name, |item| item.settle(None, None));
+            self.settled(&file.path, None, None);
         }
-        let paths: Vec<RemotePath> = asked.iter().map(|file| dir.join(&file.name)).collect();
+        let mut flights = JoinSet::new();
+        let mut asked = asked.into_iter().peekable();
+        while asked.peek().is_some() {
+            let flight: Vec<Unsettled> = asked.by_ref().take(FLIGHT).collect();
+            let remote = self.clone();
+            flights.spawn(async move { remote.settle_flight(flight).await });
+        }
+        flights.join_all().await.into_iter().collect()
+    }
+
+    async fn settle_flight(&self, files: Vec<Unsettled>) -> Result<()> {
+        let paths: Vec<RemotePath> = files.iter().map(|file| file.path.clone()).collect();
         let times =
             on_session!(self.pool(), Retry::Idempotent, session => session.modified(&paths))?;
-        for ((file, path), seconds) in asked.iter().zip(&paths).zip(times) {
+        for ((file, path), seconds) in files.iter().zip(&paths).zip(times) {
             let mut size = None;
             if file.unsized_file {
                 let asked = on_session!(self.pool(), Retry::Idempotent, session => session.size_and_mtime(path));
@@ -353,10 +371,16 @@ impl Remote {
                     Err(error) => return Err(error.into()),
                 };
             }
-            self.listings()
-                .update(dir, &file.name, |item| item.settle(seconds, size));
+            self.settled(path, seconds, size);
         }
         Ok(())
+    }
+
+    fn settled(&self, path: &RemotePath, seconds: Option<i64>, size: Option<u64>) {
+        if let Some(dir) = path.parent() {
+            self.listings()
+                .update(&dir, path.name(), |item| item.settle(seconds, size));
+        }
     }
 
     /// Asks for one name that a listing does not show, though it may not show all.
@@ -380,19 +404,24 @@ impl Remote {
     async fn ask_listing(&self, dir: &RemotePath) -> Result<Listing> {
         let listed = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(dir));
         match listed {
-            Ok(mut listing) => {
-                let hidden = self.inner.hidden.lock().expect("no panic while locked");
-                if !hidden.is_empty() {
-                    listing
-                        .entries
-                        .retain(|entry| !hidden.contains(&dir.join(&entry.name)));
-                }
+            Ok(listing) => {
+                let listing = self.without_hidden(dir, listing);
                 debug!(%dir, entries = listing.entries.len(), complete = listing.complete, "listed");
                 Ok(listing)
             }
             Err(error) if error.is_refusal() => Err(self.why_not_listed(dir, error).await),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn without_hidden(&self, dir: &RemotePath, mut listing: Listing) -> Listing {
+        let hidden = self.inner.hidden.lock().expect("no panic while locked");
+        if !hidden.is_empty() {
+            listing
+                .entries
+                .retain(|entry| !hidden.contains(&dir.join(&entry.name)));
+        }
+        listing
     }
 
     /// A folder could not be entered: whether it is there is asked of the folder above, and of nothing else.
@@ -427,12 +456,12 @@ impl Remote {
 
 /// A file of which more can be asked than its listing says.
 struct Unsettled {
-    name: Vec<u8>,
+    path: RemotePath,
     unsized_file: bool,
 }
 
-/// The files of `folder` to ask for in one flight: `first`, those behind it, and then those before it.
-fn unsettled(folder: &Folder, first: &[u8]) -> Vec<Unsettled> {
+/// The files of the folder `dir` to ask for at once: `first`, those behind it, and then those before it.
+fn unsettled(dir: &RemotePath, folder: &Folder, first: &[u8]) -> Vec<Unsettled> {
     let after = folder.entries.range(first.to_vec()..);
     let before = folder.entries.range(..first.to_vec());
     after
@@ -440,7 +469,7 @@ fn unsettled(folder: &Folder, first: &[u8]) -> Vec<Unsettled> {
         .filter(|(_, item)| !item.settled)
         .take(SETTLED_AT_ONCE)
         .map(|(name, item)| Unsettled {
-            name: name.clone(),
+            path: dir.join(name),
             unsized_file: item.entry.size.is_none(),
         })
         .collect()
@@ -504,4 +533,10 @@ const LONGEST_WINDOW: u64 = 8 << 20;
 const MOST_CONTENTS: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 /// Files whose exact times are asked in one flight.
-const SETTLED_AT_ONCE: usize = 200;
+const SETTLED_AT_ONCE: usize = 2000;
+
+/// Those of them that one session asks: as many as are sent before the first answer is back.
+const FLIGHT: usize = 200;
+
+/// Listings that are fetched at once before they are asked for.
+const AHEAD_AT_ONCE: usize = 4;

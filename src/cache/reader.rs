@@ -71,8 +71,18 @@ struct Streams {
     /// The last failures, and how many there were in all: a reader takes those that came while it waited.
     failures: VecDeque<Failure>,
     failed: u64,
-    /// Where the last read ended, and how far to read ahead if the next one goes on from there.
-    last_end: u64,
+    /// Where readers stand, the latest last.
+    cursors: VecDeque<Cursor>,
+    /// Reads in a row that went on from none of them.
+    jumps: u32,
+}
+
+/// A reader, as far as it can be told from where it reads.
+#[derive(Debug)]
+struct Cursor {
+    /// Where its last read ended.
+    end: u64,
+    /// How far to read ahead if the next one goes on from there.
     ahead: u64,
 }
 
@@ -85,6 +95,8 @@ struct Stream {
     demanded: u64,
     /// It goes on to here without being asked.
     limit: u64,
+    /// It was started by one of many jumps: nobody is expected to go on from its limit.
+    by_chance: bool,
     extended: Arc<Notify>,
 }
 
@@ -174,15 +186,7 @@ impl Content {
         failures_seen: &mut u64,
     ) -> Option<Error> {
         let mut state = self.streams();
-        if first {
-            let sequential = offset <= state.last_end + GAP && state.last_end <= offset + GAP;
-            state.ahead = match (sequential, state.ahead) {
-                (true, ahead) => (ahead * 2).clamp(FIRST_AHEAD, self.window_bytes),
-                (false, _) => 0,
-            };
-            state.last_end = end;
-        }
-        let ahead = state.ahead;
+        let ahead = state.follow(offset, end, first, self.window_bytes);
         let whole = self.version.size.saturating_sub(end) <= SMALL_REST;
         let limit = if whole {
             self.version.size
@@ -204,6 +208,7 @@ impl Content {
                 stream.demanded = stream.demanded.max(end);
             }
             stream.limit = stream.limit.max(limit);
+            stream.by_chance &= ahead == 0;
             if was != (stream.demanded, stream.limit) {
                 stream.extended.notify_one();
             }
@@ -225,11 +230,13 @@ impl Content {
         let id = state.next_id;
         state.next_id += 1;
         let extended = Arc::new(Notify::new());
+        let by_chance = ahead == 0 && state.jumps >= JUMPS;
         state.running.push(Stream {
             id,
             position: at,
             demanded: end,
             limit,
+            by_chance,
             extended: extended.clone(),
         });
         drop(state);
@@ -249,6 +256,43 @@ impl Content {
 
     fn blocks(&self) -> std::sync::MutexGuard<'_, Blocks> {
         self.blocks.lock().expect("no panic while locked")
+    }
+}
+
+impl Streams {
+    /// How far to read ahead of a read from `offset` to `end`, by whether it goes on from an earlier one; noted once.
+    fn follow(&mut self, offset: u64, end: u64, first: bool, window_bytes: u64) -> u64 {
+        // One that has not gone on yet does so at its very end: near it, chance comes by too often.
+        let near = |cursor: &Cursor| match cursor.ahead {
+            0 => offset == cursor.end,
+            _ => offset.abs_diff(cursor.end) <= GAP,
+        };
+        let found = self
+            .cursors
+            .iter()
+            .enumerate()
+            .filter(|(_, cursor)| near(cursor))
+            .min_by_key(|(_, cursor)| cursor.end.abs_diff(offset));
+        let found = found.map(|(index, _)| index);
+        if !first {
+            return found.map_or(0, |index| self.cursors[index].ahead);
+        }
+        // The start of a file is where a reader of all of it begins.
+        let known = found.and_then(|index| self.cursors.remove(index));
+        let ahead = match &known {
+            Some(cursor) => (cursor.ahead * 2).clamp(FIRST_AHEAD, window_bytes),
+            None if offset == 0 => (FIRST_AHEAD / 4).min(window_bytes),
+            None => 0,
+        };
+        self.jumps = match known {
+            Some(_) => 0,
+            None => self.jumps + 1,
+        };
+        if self.cursors.len() >= CURSORS {
+            self.cursors.pop_front();
+        }
+        self.cursors.push_back(Cursor { end, ahead });
+        ahead
     }
 }
 
@@ -302,6 +346,7 @@ impl Fetch {
         let size = content.version.size;
         // Received and not yet in the cache; stands at `at`.
         let mut fresh = BytesMut::new();
+        let begun = *at;
         let mut download = match Download::open(&content.pool, &self.path, *at).await {
             // Without REST the way to a byte leads through all those before it.
             Err(error) if error.kind == ErrorKind::NotImplemented && *at > 0 => {
@@ -321,21 +366,41 @@ impl Fetch {
             opened => opened?,
         };
         loop {
-            let (demanded, limit) = self.wishes();
+            let Wishes {
+                demanded,
+                limit,
+                by_chance,
+            } = self.wishes();
             let received = *at + fresh.len() as u64;
             if received >= limit && received < size {
                 self.deliver(at, &mut fresh);
+                if by_chance {
+                    return Ok(());
+                }
+                // A reader that is about to go on is cheaper than a new stream, even while others wait.
+                let patience = match content.pool.is_wanted() {
+                    true => GRACE,
+                    false => PARKED,
+                };
                 tokio::select! {
                     () = self.extended.notified() => continue,
-                    () = content.pool.wanted() => return Ok(()),
-                    () = tokio::time::sleep(PARKED) => return Ok(()),
+                    () = content.pool.wanted(), if patience == PARKED => {
+                        if tokio::time::timeout(GRACE, self.extended.notified()).await.is_ok() {
+                            continue;
+                        }
+                        return Ok(());
+                    }
+                    () = tokio::time::sleep(patience) => return Ok(()),
                 }
             }
             if received >= demanded && *at < demanded {
                 self.deliver(at, &mut fresh);
             }
-            // Read-ahead gives way to whoever waits for a session; what readers wait for does not, nor a short rest.
-            if *at >= demanded && size - received > SMALL_REST && content.pool.is_wanted() {
+            // Read-ahead gives way to whoever waits for a session, after its turn; what readers wait for does not, nor a
+            // short rest.
+            let gives_way = content.pool.is_wanted_for_commands()
+                || (received - begun >= TURN && content.pool.is_wanted());
+            if *at >= demanded && size - received > SMALL_REST && gives_way {
                 self.deliver(at, &mut fresh);
                 return Ok(());
             }
@@ -416,11 +481,23 @@ impl Fetch {
         self.content.progress.notify_waiters();
     }
 
-    fn wishes(&self) -> (u64, u64) {
+    fn wishes(&self) -> Wishes {
         let state = self.content.streams();
         let stream = state.running.iter().find(|stream| stream.id == self.id);
-        stream.map_or((0, 0), |stream| (stream.demanded, stream.limit))
+        stream.map_or_else(Wishes::default, |stream| Wishes {
+            demanded: stream.demanded,
+            limit: stream.limit,
+            by_chance: stream.by_chance,
+        })
     }
+}
+
+/// What is wanted of a stream by now; see [`Stream`].
+#[derive(Default)]
+struct Wishes {
+    demanded: u64,
+    limit: u64,
+    by_chance: bool,
 }
 
 /// A gap that is read through: as many bytes as come in the round trips that a new stream costs on a fast link.
@@ -438,6 +515,18 @@ const PIECE: usize = 128 << 10;
 /// How long a stream that reached its limit is kept for a reader that goes on: less than servers wait for a stalled
 /// download.
 const PARKED: Duration = Duration::from_secs(10);
+
+/// How long a stream at its limit waits for its reader while others wait for a session: less than a new stream takes.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// Bytes that a stream brings before it gives way to others.
+const TURN: u64 = 4 << 20;
+
+/// Readers of one file that are told apart.
+const CURSORS: usize = 64;
+
+/// Jumps in a row after which a file is taken to be read by chance.
+const JUMPS: u32 = 3;
 
 /// Connections in a row that may be lost without a byte.
 const ATTEMPTS: u32 = 3;

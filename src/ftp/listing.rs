@@ -10,7 +10,7 @@ use super::error::{Error, ErrorKind, Result};
 use super::list::{Entry, Kind, Parsed, Precision, parse_list, parse_mlsd};
 use super::path::RemotePath;
 use super::reply::Reply;
-use super::session::Session;
+use super::session::{Session, State};
 use super::time::{Zone, parse_time_val};
 
 /// A folder as the server listed it.
@@ -72,6 +72,47 @@ impl Session {
         let (body, reply) = self.list_by(dir, Command::bare("LIST")).await?;
         let parsed = self.parse_list(dir, &body).await?;
         finish_listing(dir, parsed, &reply)
+    }
+
+    /// Lists all of `dirs` in one flight over the control connection, by `STAT` (RFC 959 s4.1.3); `None` for each whose
+    /// answer is no listing.
+    ///
+    /// Only for folders for which [`Profile::stat_may_list`](super::Profile::stat_may_list).
+    pub async fn stat_lists(&mut self, dirs: &[RemotePath]) -> Result<Vec<Option<Listing>>> {
+        let mut commands = Vec::with_capacity(dirs.len() + 1);
+        for dir in dirs {
+            commands.push(Command::new("STAT", self.argument(dir).await?));
+        }
+        // A name with a line end may look like the end of its reply: then this is not answered in its place.
+        commands.push(Command::bare("PWD"));
+        let mut replies = self.exchange_all(commands).await?;
+        let fence = replies.pop();
+        if replies.len() != dirs.len() || fence.is_none_or(|reply| reply.code != 257) {
+            self.state = State::Broken;
+            self.server
+                .with_profile(|profile| profile.stat_lists = Some(false));
+            let detail = "replies are out of step";
+            return Err(Error::new(ErrorKind::Protocol, "STAT", detail));
+        }
+        let mut listings = Vec::with_capacity(dirs.len());
+        for (dir, reply) in dirs.iter().zip(replies) {
+            let inner = reply
+                .lines
+                .get(1..reply.lines.len().saturating_sub(1))
+                .unwrap_or_default();
+            let body = inner.join(&b"\n"[..]);
+            let parsed = self.parse_list(dir, &body).await?;
+            let whole = reply.is_success() && parsed.has_dot && parsed.unreadable == 0;
+            listings.push(match whole {
+                true => Some(finish_listing(dir, parsed, &reply)?),
+                false => None,
+            });
+        }
+        let works = listings.iter().any(Option::is_some);
+        self.server.with_profile(|profile| {
+            profile.stat_lists = Some(works && profile.stat_lists != Some(false));
+        });
+        Ok(listings)
     }
 
     /// Names of the symbolic links in `dir` and where they point, by `LIST`: most servers' `MLSD` does not say.

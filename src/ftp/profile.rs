@@ -1,5 +1,6 @@
 //! What the server can do: from FEAT (RFC 2389), and from what it refused or proved since.
 
+use super::path::RemotePath;
 use super::reply::Reply;
 use super::time::Zone;
 use super::tls::TlsVersion;
@@ -19,6 +20,8 @@ pub struct Profile {
     pub mlst: Option<bool>,
     /// `LIST -a` shows hidden files, and is not taken for a path.
     pub list_all: Option<bool>,
+    /// `STAT` of a folder lists it whole over the control connection.
+    pub stat_lists: Option<bool>,
     /// `SIZE` works (RFC 3659 s4).
     pub size: Option<bool>,
     /// `MDTM` works (RFC 3659 s3).
@@ -128,6 +131,17 @@ impl Profile {
     /// would write over the file of the shorter name. It is known by two commands that nobody else has.
     pub fn mistakes(&self, part: &[u8]) -> bool {
         part.ends_with(b" ") && self.offers("ESTA") && self.offers("ESTP")
+    }
+
+    /// Whether `STAT` can be hoped to list `dir`: where `MLSD` says more it is not asked, and servers split a path at
+    /// spaces, expand it, or take it for options.
+    pub fn stat_may_list(&self, dir: &RemotePath) -> bool {
+        let plain = |&byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=,@%".contains(&byte);
+        self.mlsd == Some(false)
+            && self.pipelining == Some(true)
+            && self.stat_lists != Some(false)
+            && dir.as_bytes().iter().all(plain)
+            && dir.parts().all(|part| !part.starts_with(b"-"))
     }
 
     /// Whether a command that comes during a transfer is kept, and answered after it; others lose it, or end the transfer.

@@ -87,6 +87,8 @@ pub struct Session {
     /// For the data connections, where they are encrypted.
     pub(super) data_tls: Option<TlsContext>,
     pub(super) state: State,
+    /// The running transfer's preliminary reply was taken.
+    pub(super) said_begun: bool,
     /// A final reply that came in place of a preliminary one.
     pub(super) early_final: Option<Reply>,
     /// A `REST` was sent and no transfer took it: some servers would apply it to the next one.
@@ -156,6 +158,7 @@ impl Session {
             control,
             data_tls: tls.filter(|_| secure),
             state: State::Idle,
+            said_begun: false,
             early_final: None,
             stale_rest: false,
             armed: None,

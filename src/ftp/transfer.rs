@@ -263,12 +263,19 @@ impl Session {
         }
         self.state = State::Broken;
         let mut queued = 0;
+        let queues = !after.is_empty() && self.knows(|profile| profile.queues_commands());
+        if queues && self.early_final.is_none() && std::mem::take(&mut self.said_begun) {
+            self.control
+                .send(&after, self.server.config.timeout)
+                .await?;
+            queued = after.len();
+        }
         let reply = loop {
             let reply = self.next_of_transfer(operation).await?;
             if !reply.is_preliminary() {
                 break reply;
             }
-            if queued < after.len() && self.knows(|profile| profile.queues_commands()) {
+            if queues && queued == 0 {
                 // Its 226 waits for our acknowledgement of the 150: the next command brings that at once, and saves
                 // its own round trip.
                 let patience = self.server.config.timeout;
@@ -536,6 +543,7 @@ impl Session {
                 }
             }
         }?;
+        self.said_begun = false;
         self.state = State::Transfer;
         Ok(stream)
     }
@@ -554,6 +562,7 @@ impl Session {
             control,
             state,
             early_final,
+            said_begun,
             ..
         } = self;
         let mut connect = pin!(async {
@@ -601,7 +610,8 @@ impl Session {
             Some(stream) => stream,
             None => connect.await?,
         };
-        if !reply.is_preliminary() {
+        *said_begun = reply.is_preliminary();
+        if !*said_begun {
             *early_final = Some(reply);
         }
         *state = State::Transfer;

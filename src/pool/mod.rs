@@ -60,8 +60,8 @@ struct Inner {
     open: AtomicUsize,
     /// Permits of `sessions` taken away because the server refused so many.
     withheld: AtomicUsize,
-    /// Leases waited for.
-    waiting: AtomicUsize,
+    /// Leases waited for, for data and for anything else.
+    waiting: [AtomicUsize; 2],
     /// Told once for each lease that must be waited for.
     wanted: Notify,
 }
@@ -84,7 +84,7 @@ impl Pool {
             idle: Mutex::new(Vec::new()),
             open: AtomicUsize::new(0),
             withheld: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            waiting: Default::default(),
             wanted: Notify::new(),
             config,
         });
@@ -121,7 +121,7 @@ impl Pool {
     pub async fn lease(&self, purpose: Purpose) -> Result<Lease> {
         let patience = self.patience() * 2;
         let permits = {
-            let _waiting = Waiting::new(&self.inner);
+            let _waiting = Waiting::new(&self.inner, purpose);
             timeout(patience, self.permits(purpose))
                 .await
                 .map_err(|_| none_free())?
@@ -145,7 +145,15 @@ impl Pool {
 
     /// Whether somebody waits for a session.
     pub fn is_wanted(&self) -> bool {
-        self.inner.waiting.load(Ordering::Relaxed) > 0
+        let waiting = &self.inner.waiting;
+        waiting
+            .iter()
+            .any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Whether somebody waits for a session who will soon give it back.
+    pub fn is_wanted_for_commands(&self) -> bool {
+        self.inner.waiting[COMMANDS].load(Ordering::Relaxed) > 0
     }
 
     /// Logs all idle sessions out.
@@ -200,7 +208,7 @@ impl Pool {
                     // The server has enough of us: fewer sessions from now on, and this lease waits for one of those.
                     if self.inner.open.load(Ordering::Relaxed) > 0 {
                         self.inner.withhold(permits.session.take());
-                        let _waiting = Waiting::new(&self.inner);
+                        let _waiting = Waiting::new(&self.inner, purpose);
                         permits.session = self.permits(Purpose::Metadata).await.session;
                         if let Some(idle) = self.inner.pop(purpose) {
                             return Ok(Lease::new(self.clone(), idle.session, permits));
@@ -367,21 +375,25 @@ impl Inner {
 }
 
 /// Counts a waiting lease, and tells those that keep a session they do not need.
-struct Waiting<'a>(&'a Inner);
+struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn new(inner: &'a Inner) -> Self {
-        inner.waiting.fetch_add(1, Ordering::Relaxed);
+    fn new(inner: &'a Inner, purpose: Purpose) -> Self {
+        let waiting = &inner.waiting[usize::from(purpose != Purpose::Data)];
+        waiting.fetch_add(1, Ordering::Relaxed);
         if inner.sessions.available_permits() == 0 || inner.data.available_permits() == 0 {
             inner.wanted.notify_one();
         }
-        Self(inner)
+        Self(waiting)
     }
 }
 
+/// Index into [`Inner::waiting`] of those who wait for anything but data.
+const COMMANDS: usize = 1;
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

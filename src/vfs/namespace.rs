@@ -526,6 +526,7 @@ impl Vfs {
 
     async fn snapshot(&self, ino: u64) -> Result<Arc<DirSnapshot>> {
         let path = self.path(ino)?;
+        self.remote.opened(&path);
         loop {
             let before = self.inodes().created_in(ino);
             let folder = self.remote.list(&path).await?;
