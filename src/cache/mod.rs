@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
 
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
@@ -196,7 +196,7 @@ impl Remote {
     /// A hidden name is left out of all that is remembered: one listing is looked at for it alone.
     async fn stat_hidden(&self, path: &RemotePath) -> Result<Option<Item>> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
-        let listing = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(&dir))?;
+        let listing = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(&dir, |_| {}))?;
         let found = listing
             .entries
             .into_iter()
@@ -339,48 +339,61 @@ impl Remote {
         })
     }
 
-    /// Asks the exact times of `files`, and the sizes of those that their listing gave none, on several sessions at once.
+    /// Asks the exact times of `files`, and remembers them.
     async fn settle_all(&self, files: Vec<Unsettled>) -> Result<()> {
+        self.settled(self.exact_times(files).await?);
+        Ok(())
+    }
+
+    fn settled(&self, times: Vec<Exact>) {
+        for (path, seconds, size) in times {
+            if let Some(dir) = path.parent() {
+                self.listings()
+                    .update(&dir, path.name(), |item| item.settle(seconds, size));
+            }
+        }
+    }
+
+    /// The exact times of `files`, and the sizes of those that their listing gave none, asked on several sessions at once.
+    async fn exact_times(&self, files: Vec<Unsettled>) -> Result<Vec<Exact>> {
         // Names that cannot be sent would fail the flight; nothing more can be learned of them.
         let (asked, unsayable): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.path.is_sayable());
-        for file in unsayable {
-            self.settled(&file.path, None, None);
-        }
         let mut flights = JoinSet::new();
         let mut asked = asked.into_iter().peekable();
         while asked.peek().is_some() {
             let flight: Vec<Unsettled> = asked.by_ref().take(FLIGHT).collect();
             let remote = self.clone();
-            flights.spawn(async move { remote.settle_flight(flight).await });
+            flights.spawn(async move { remote.exact_flight(flight).await });
         }
-        flights.join_all().await.into_iter().collect()
+        let mut times: Vec<Exact> = unsayable
+            .into_iter()
+            .map(|file| (file.path, None, None))
+            .collect();
+        for flight in flights.join_all().await {
+            times.extend(flight?);
+        }
+        Ok(times)
     }
 
-    async fn settle_flight(&self, files: Vec<Unsettled>) -> Result<()> {
+    async fn exact_flight(&self, files: Vec<Unsettled>) -> Result<Vec<Exact>> {
         let paths: Vec<RemotePath> = files.iter().map(|file| file.path.clone()).collect();
         let times =
             on_session!(self.pool(), Retry::Idempotent, session => session.modified(&paths))?;
-        for ((file, path), seconds) in files.iter().zip(&paths).zip(times) {
+        let mut exact = Vec::with_capacity(files.len());
+        for ((file, path), seconds) in files.into_iter().zip(paths).zip(times) {
             let mut size = None;
             if file.unsized_file {
-                let asked = on_session!(self.pool(), Retry::Idempotent, session => session.size_and_mtime(path));
+                let asked = on_session!(self.pool(), Retry::Idempotent, session => session.size_and_mtime(&path));
                 size = match asked {
                     Ok((size, _)) => Some(size),
                     Err(error) if error.is_refusal() => None,
                     Err(error) => return Err(error.into()),
                 };
             }
-            self.settled(path, seconds, size);
+            exact.push((path, seconds, size));
         }
-        Ok(())
-    }
-
-    fn settled(&self, path: &RemotePath, seconds: Option<i64>, size: Option<u64>) {
-        if let Some(dir) = path.parent() {
-            self.listings()
-                .update(&dir, path.name(), |item| item.settle(seconds, size));
-        }
+        Ok(exact)
     }
 
     /// Asks for one name that a listing does not show, though it may not show all.
@@ -392,17 +405,37 @@ impl Remote {
     /// Lists `dir`, remembers it, and says what a refusal means.
     async fn fetch(&self, dir: &RemotePath) -> Result<Arc<Folder>> {
         let begun = Instant::now();
-        let mut listed = self.ask_listing(dir).await;
+        let mut early = None;
+        let mut listed = self.ask_listing(dir, &mut early).await;
         // libunftp 0.24 looks at each file at CWD, and says 550 if one is renamed meanwhile.
         if let Err(Error::Denied(error)) = &listed {
             debug!(%dir, %error, "listing again");
-            listed = self.ask_listing(dir).await;
+            listed = self.ask_listing(dir, &mut early).await;
         }
-        self.listings().fetched(dir, begun, listed)
+        let fetched = self.listings().fetched(dir, begun, listed);
+        if let (Ok(_), Some((settling, times))) = (&fetched, early) {
+            let remote = self.clone();
+            tokio::spawn(async move {
+                match times.await {
+                    Ok(Ok(times)) => remote.settled(times),
+                    Ok(Err(error)) => debug!(%error, "no exact times yet"),
+                    Err(error) => debug!(%error, "no exact times yet"),
+                }
+                drop(settling);
+            });
+        }
+        fetched
     }
 
-    async fn ask_listing(&self, dir: &RemotePath) -> Result<Listing> {
-        let listed = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(dir));
+    /// Where a listing is the first of its folder, and gives no exact times, `early` begins to ask for them before the
+    /// server has said that it is whole: most who read a folder look at its files.
+    async fn ask_listing(&self, dir: &RemotePath, early: &mut Option<Early>) -> Result<Listing> {
+        let first = self.listings().known(dir).is_none();
+        let listed = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(dir, |entries| {
+            if first && early.is_none() {
+                *early = self.settle_early(dir, entries);
+            }
+        }));
         match listed {
             Ok(listing) => {
                 let listing = self.without_hidden(dir, listing);
@@ -412,6 +445,24 @@ impl Remote {
             Err(error) if error.is_refusal() => Err(self.why_not_listed(dir, error).await),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn settle_early(&self, dir: &RemotePath, entries: &[Entry]) -> Option<Early> {
+        let files: Vec<Unsettled> = entries
+            .iter()
+            .map(|entry| Item::new(entry.clone()))
+            .filter(|item| !item.settled)
+            .map(|item| Unsettled::new(dir, &item.entry))
+            .collect();
+        if files.is_empty() {
+            return None;
+        }
+        let settling = self.begin_settling(dir).ok()?;
+        let remote = self.clone();
+        Some((
+            settling,
+            tokio::spawn(async move { remote.exact_times(files).await }),
+        ))
     }
 
     fn without_hidden(&self, dir: &RemotePath, mut listing: Listing) -> Listing {
@@ -460,6 +511,21 @@ struct Unsettled {
     unsized_file: bool,
 }
 
+impl Unsettled {
+    fn new(dir: &RemotePath, entry: &Entry) -> Self {
+        Self {
+            path: dir.join(&entry.name),
+            unsized_file: entry.size.is_none(),
+        }
+    }
+}
+
+/// What was asked of a file: its time in Unix seconds, and its size; `None` where the server does not say.
+type Exact = (RemotePath, Option<i64>, Option<u64>);
+
+/// Exact times that are asked while their listing is not confirmed yet.
+type Early = (Settling, JoinHandle<Result<Vec<Exact>>>);
+
 /// The files of the folder `dir` to ask for at once: `first`, those behind it, and then those before it.
 fn unsettled(dir: &RemotePath, folder: &Folder, first: &[u8]) -> Vec<Unsettled> {
     let after = folder.entries.range(first.to_vec()..);
@@ -468,10 +534,7 @@ fn unsettled(dir: &RemotePath, folder: &Folder, first: &[u8]) -> Vec<Unsettled> 
         .chain(before)
         .filter(|(_, item)| !item.settled)
         .take(SETTLED_AT_ONCE)
-        .map(|(name, item)| Unsettled {
-            path: dir.join(name),
-            unsized_file: item.entry.size.is_none(),
-        })
+        .map(|(_, item)| Unsettled::new(dir, &item.entry))
         .collect()
 }
 

@@ -30,9 +30,16 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] from the `CWD` if there is no such folder; never an empty listing in place of an error.
-    pub async fn list(&mut self, dir: &RemotePath) -> Result<Listing> {
+    ///
+    /// `early` sees the entries of a `LIST` as soon as they are here, a round trip before the server says that they are
+    /// all, and before the zone of their times may be known.
+    pub async fn list(
+        &mut self,
+        dir: &RemotePath,
+        mut early: impl FnMut(&[Entry]),
+    ) -> Result<Listing> {
         if self.knows(|profile| profile.mlsd) != Some(false) {
-            match self.list_by(dir, Command::bare("MLSD")).await {
+            match self.list_by(dir, Command::bare("MLSD"), |_| {}).await {
                 Ok((body, _)) if body.last().is_some_and(|&last| last != b'\n') => {
                     // Every line has an end (RFC 3659 s7.2), whatever the reply says.
                     let detail = "the listing ends within a line";
@@ -51,7 +58,11 @@ impl Session {
             }
         }
         if self.knows(|profile| profile.list_all) != Some(false) {
-            match self.list_by(dir, Command::new("LIST", "-a")).await {
+            let received = |body: &[u8]| early(&parse_early(body));
+            match self
+                .list_by(dir, Command::new("LIST", "-a"), received)
+                .await
+            {
                 Ok((body, reply)) => {
                     let parsed = self.parse_list(dir, &body).await?;
                     if parsed.has_dot {
@@ -69,7 +80,7 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        let (body, reply) = self.list_by(dir, Command::bare("LIST")).await?;
+        let (body, reply) = self.list_by(dir, Command::bare("LIST"), |_| {}).await?;
         let parsed = self.parse_list(dir, &body).await?;
         finish_listing(dir, parsed, &reply)
     }
@@ -117,10 +128,10 @@ impl Session {
 
     /// Names of the symbolic links in `dir` and where they point, by `LIST`: most servers' `MLSD` does not say.
     pub async fn link_targets(&mut self, dir: &RemotePath) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let body = match self.list_by(dir, Command::new("LIST", "-a")).await {
+        let body = match self.list_by(dir, Command::new("LIST", "-a"), |_| {}).await {
             Ok((body, _)) if !body.is_empty() => body,
             Err(error) if !error.is_refusal() => return Err(error),
-            _ => self.list_by(dir, Command::bare("LIST")).await?.0,
+            _ => self.list_by(dir, Command::bare("LIST"), |_| {}).await?.0,
         };
         let entries = parse_list(&body, &Zone::UTC, 0).entries;
         Ok(entries
@@ -130,7 +141,12 @@ impl Session {
     }
 
     /// The whole answer of a listing command in `dir`, and its final reply.
-    async fn list_by(&mut self, dir: &RemotePath, command: Command) -> Result<(BytesMut, Reply)> {
+    async fn list_by(
+        &mut self,
+        dir: &RemotePath,
+        command: Command,
+        received: impl FnOnce(&[u8]),
+    ) -> Result<(BytesMut, Reply)> {
         let operation = command.to_string();
         let enter = Command::new("CWD", self.argument(dir).await?);
         let begun = match self.begin_transfer(vec![enter.clone()], command).await {
@@ -169,15 +185,14 @@ impl Session {
             }
         }
         stream.close_receiving().await;
+        received(&body);
         let reply = self.finish(&operation).await?;
         Ok((body, reply))
     }
 
     /// Reads a `LIST`, finding the zone of its times first where that is still unknown.
     async fn parse_list(&mut self, dir: &RemotePath, body: &[u8]) -> Result<Parsed> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs() as i64);
+        let now = unix_now();
         if let Some(zone) = self.server.with_profile(|profile| profile.zone.clone()) {
             return Ok(parse_list(body, &zone, now));
         }
@@ -264,6 +279,20 @@ impl Session {
     }
 }
 
+/// The entries of a short listing, with times that may be of another zone.
+fn parse_early(body: &[u8]) -> Vec<Entry> {
+    match body.len() <= LONGEST_EARLY {
+        true => parse_list(body, &Zone::UTC, unix_now()).entries,
+        false => Vec::new(),
+    }
+}
+
+fn unix_now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64)
+}
+
 /// The entries, unless nothing of the listing could be read: that must not look like an empty folder.
 fn finish_listing(dir: &RemotePath, parsed: Parsed, reply: &Reply) -> Result<Listing> {
     if let (true, Some(line)) = (
@@ -289,6 +318,9 @@ fn finish_listing(dir: &RemotePath, parsed: Parsed, reply: &Reply) -> Result<Lis
 
 /// Longest listing taken: a million long lines.
 const LONGEST_LISTING: usize = 256 << 20;
+
+/// Longest listing of which the exact times are asked unbidden: some 2,000 files.
+const LONGEST_EARLY: usize = 160 << 10;
 
 /// Seconds in a quarter of an hour.
 const QUARTER: i64 = 15 * 60;
