@@ -61,8 +61,9 @@ struct Inner {
     /// Folders whose files' exact times are being asked.
     settling: Mutex<HashMap<RemotePath, watch::Receiver<()>>>,
     walks: Walks,
-    /// Turns for what nobody has asked for yet.
+    /// Turns for listings, and for contents, that nobody has asked for yet.
     ahead: Semaphore,
+    read_ahead: Semaphore,
     window_bytes: u64,
 }
 
@@ -90,6 +91,7 @@ impl Remote {
                 settling: Mutex::default(),
                 walks: Walks::new(),
                 ahead: Semaphore::new(AHEAD_AT_ONCE),
+                read_ahead: Semaphore::new(READ_AHEAD_AT_ONCE),
                 window_bytes: (capacity / 16).min(LONGEST_WINDOW),
             }),
         }
@@ -232,6 +234,26 @@ impl Remote {
         let content = Arc::new(content);
         contents.by_id.put(id, content.clone());
         content
+    }
+
+    /// Begins to read the whole of the file `id`, in `version` and now at `path`, which nobody has asked for yet.
+    pub fn read_ahead(&self, id: u64, version: Version, path: RemotePath) {
+        let content = self.content(id, version);
+        if !content.begin_ahead() {
+            return;
+        }
+        let remote = self.clone();
+        tokio::spawn(async move {
+            let _turn = remote.inner.read_ahead.acquire().await;
+            if let Err(error) = content.read(&path, 0, version.size).await {
+                debug!(%path, %error, "not read ahead");
+            }
+        });
+    }
+
+    /// The listing of `dir`, if it is fresh.
+    pub fn fresh(&self, dir: &RemotePath) -> Option<Arc<Folder>> {
+        self.listings().fresh(dir)
     }
 
     /// Forgets the content of the file `id`, since we changed it.
@@ -600,6 +622,9 @@ const SETTLED_AT_ONCE: usize = 2000;
 
 /// Those of them that one session asks: as many as are sent before the first answer is back.
 const FLIGHT: usize = 200;
+
+/// Small files that are read at once before they are asked for.
+const READ_AHEAD_AT_ONCE: usize = 6;
 
 /// Listings that are fetched at once before they are asked for.
 const AHEAD_AT_ONCE: usize = 4;

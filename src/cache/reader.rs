@@ -5,6 +5,7 @@
 //! and tells the readers at every step: a read is answered as soon as its own bytes are there.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Content {
     state: Mutex<Streams>,
     /// Told whenever a stream got further, ended or failed.
     progress: Notify,
+    /// It was read ahead as a whole.
+    ahead: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +127,14 @@ impl Content {
             window_bytes,
             state: Mutex::default(),
             progress: Notify::new(),
+            ahead: AtomicBool::new(false),
         }
+    }
+
+    /// Whether nobody has read it yet, nor begun to read it ahead; from now on somebody has.
+    pub fn begin_ahead(&self) -> bool {
+        let unread = self.streams().cursors.is_empty();
+        !self.ahead.swap(true, Ordering::Relaxed) && unread
     }
 
     /// The same content under another version, since only its time was set.

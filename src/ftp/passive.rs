@@ -113,8 +113,13 @@ impl Session {
 
     /// uftpd writes the answers of other commands into an open data connection, and libunftp may say that a transfer has
     /// ended before it says that it has begun: both are told by how they take several commands in one write.
-    pub(super) fn may_arm(&self) -> bool {
+    fn may_arm(&self) -> bool {
         self.knows(|profile| profile.arming != Some(false) && profile.pipelining == Some(true))
+    }
+
+    /// Whether an `EPSV` at the end of a flight arms the session for the next transfer.
+    pub(super) fn arms_by_epsv(&self) -> bool {
+        self.may_arm() && self.knows(|profile| profile.epsv) == Some(true)
     }
 
     /// Where the server waits for a data connection: `EPSV` (RFC 2428), or `PASV` where that is refused.

@@ -262,12 +262,17 @@ impl Session {
             return Err(Error::new(ErrorKind::Lost, operation, "no transfer runs"));
         }
         self.state = State::Broken;
+        let patience = self.server.config.timeout;
+        let queues = self.knows(|profile| profile.queues_commands());
+        let mut after = after;
+        // Then the next data connection is negotiated by the way.
+        let arms = self.arms_by_epsv() && (queues || !after.is_empty());
+        if arms {
+            after.push(Command::bare("EPSV"));
+        }
         let mut queued = 0;
-        let queues = !after.is_empty() && self.knows(|profile| profile.queues_commands());
         if queues && self.early_final.is_none() && std::mem::take(&mut self.said_begun) {
-            self.control
-                .send(&after, self.server.config.timeout)
-                .await?;
+            self.control.send(&after, patience).await?;
             queued = after.len();
         }
         let reply = loop {
@@ -278,7 +283,6 @@ impl Session {
             if queues && queued == 0 {
                 // Its 226 waits for our acknowledgement of the 150: the next command brings that at once, and saves
                 // its own round trip.
-                let patience = self.server.config.timeout;
                 self.control.send(&after, patience).await?;
                 queued = after.len();
             }
@@ -288,32 +292,37 @@ impl Session {
         }
         let mut replies = Vec::with_capacity(after.len());
         for command in &after[..queued] {
-            let reply = self
-                .control
-                .reply(command, self.server.config.timeout)
-                .await?;
+            let reply = self.control.reply(command, patience).await?;
             if reply.code == 421 {
                 return Err(Error::from_reply(operation, &reply));
             }
             replies.push(reply);
         }
         self.state = State::Idle;
-        match reply.code {
-            200..=299 => {}
+        let ended = match reply.code {
+            200..=299 => Ok(reply),
             // The transfer had begun and did not end: nothing is said about the file. 500 is vsftpd's last word when its
             // process is killed.
             425 | 426 | 451 | 500 | 522 => {
                 if self.refuses_data_tls(&reply) {
                     self.state = State::Broken;
                 }
-                return Err(Error::new(ErrorKind::Cut, operation, reply.to_string()));
+                Err(Error::new(ErrorKind::Cut, operation, reply.to_string()))
             }
-            _ => return Err(Error::from_reply(operation, &reply)),
+            _ => Err(Error::from_reply(operation, &reply)),
+        };
+        if ended.is_ok() && queued < after.len() {
+            replies = self.exchange_all(after.clone()).await?;
         }
-        if queued < after.len() {
-            replies = self.exchange_all(after).await?;
+        if arms
+            && replies.len() == after.len()
+            && let Some(epsv) = replies.pop()
+            && let Some(address) = self.passive_address(&epsv)?
+        {
+            let patience = self.server.config.connect_timeout;
+            self.armed = Some(Armed::begin(address, patience));
         }
-        Ok((reply, replies))
+        Ok((ended?, replies))
     }
 
     /// Whether the server refused an encrypted data connection because it did not resume the control connection's

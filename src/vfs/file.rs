@@ -78,6 +78,9 @@ impl Vfs {
             node.handles += 1;
             node.writers += u32::from(access.write);
         })?;
+        if !access.write && staged.is_none() {
+            self.read_beside(ino);
+        }
         let fh = self.handles().add(Handle::File {
             ino,
             write: access.write,

@@ -4,6 +4,7 @@
 //! codes and sockets.
 
 mod attr;
+mod beside;
 mod commit;
 mod error;
 mod file;
@@ -26,6 +27,7 @@ use crate::ftp::list::{Entry, Kind};
 use crate::ftp::{RemotePath, Server};
 use crate::pool::{Pool, PoolConfig, Purpose};
 
+use beside::Runs;
 use handles::{Handle, Handles};
 use inodes::{Inodes, Node};
 use overlay::Overlay;
@@ -69,6 +71,7 @@ pub struct Vfs {
     inodes: Mutex<Inodes>,
     handles: Mutex<Handles>,
     overlay: Mutex<Overlay>,
+    runs: Mutex<Runs>,
     mounted: SystemTime,
 }
 
@@ -110,6 +113,7 @@ impl Vfs {
             inodes: Mutex::new(Inodes::new(root)),
             handles: Mutex::default(),
             overlay: Mutex::default(),
+            runs: Mutex::default(),
             remote,
             staging,
             mounted: SystemTime::now(),
@@ -248,6 +252,10 @@ impl Vfs {
 
     fn handle(&self, fh: u64) -> Option<Handle> {
         self.handles().get(fh).cloned()
+    }
+
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock().expect("no panic while locked")
     }
 
     fn overlay(&self) -> MutexGuard<'_, Overlay> {
