@@ -88,6 +88,13 @@ impl Blocks {
         at
     }
 
+    /// Lets go of the block that holds `offset`.
+    pub fn forget(&mut self, key: ContentKey, offset: u64) {
+        if let Some(block) = self.blocks.pop(&(key, offset / BLOCK)) {
+            self.used_bytes -= block.len();
+        }
+    }
+
     /// Bytes held.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes

@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::sync::Notify;
 use tracing::debug;
 
-use super::blocks::{Blocks, ContentKey};
+use super::blocks::{BLOCK, Blocks, ContentKey};
 use super::error::{Error, Result};
 use crate::ftp::list::{Modified, Precision};
 use crate::ftp::{ErrorKind, RemotePath, SizeAndTime};
@@ -173,9 +173,12 @@ impl Content {
             if at < end {
                 at = self.blocks().collect(self.key, at, end, &mut found);
             }
-            let failure = self.plan(path, offset, at, end, first, &mut failures_seen);
+            let (ahead, failure) = self.plan(path, offset, at, end, first, &mut failures_seen);
             first = false;
             if at >= end {
+                if ahead >= LONG {
+                    self.let_go_behind(offset);
+                }
                 return Ok(found);
             }
             if let Some(error) = failure {
@@ -185,7 +188,16 @@ impl Content {
         }
     }
 
-    /// Sees to it that a stream brings the bytes from `at` to `end`, and reads ahead behind a sequential reader.
+    /// Lets go of what a reader of a long stretch has left behind: the kernel has it in its page cache, and memory that is
+    /// used again is faster than new. Two blocks stay, since reads may come out of order, and the head of the file.
+    fn let_go_behind(&self, offset: u64) {
+        if offset >= 3 * BLOCK {
+            self.blocks().forget(self.key, offset - 2 * BLOCK);
+        }
+    }
+
+    /// Sees to it that a stream brings the bytes from `at` to `end`, and reads ahead behind a sequential reader: by how
+    /// much, and what kept the bytes from coming.
     fn plan(
         self: &Arc<Self>,
         path: &RemotePath,
@@ -194,7 +206,7 @@ impl Content {
         end: u64,
         first: bool,
         failures_seen: &mut u64,
-    ) -> Option<Error> {
+    ) -> (u64, Option<Error>) {
         let mut state = self.streams();
         let ahead = state.follow(offset, end, first, self.window_bytes);
         let whole = self.version.size.saturating_sub(end) <= SMALL_REST;
@@ -222,10 +234,10 @@ impl Content {
             if was != (stream.demanded, stream.limit) {
                 stream.extended.notify_one();
             }
-            return None;
+            return (ahead, None);
         }
         if at >= end {
-            return None;
+            return (ahead, None);
         }
         // A stream that should have come by here failed.
         let failure = state
@@ -235,7 +247,7 @@ impl Content {
             .take(new_failures)
             .find(|failure| failure.position <= at);
         if let Some(failure) = failure {
-            return Some(failure.error.clone());
+            return (ahead, Some(failure.error.clone()));
         }
         let id = state.next_id;
         state.next_id += 1;
@@ -257,7 +269,7 @@ impl Content {
             extended,
         };
         tokio::spawn(fetch.run(at));
-        None
+        (ahead, None)
     }
 
     fn streams(&self) -> std::sync::MutexGuard<'_, Streams> {
@@ -414,7 +426,12 @@ impl Fetch {
                 self.deliver(at, &mut fresh);
                 return Ok(());
             }
-            fresh.reserve(PIECE);
+            if fresh.capacity() == fresh.len() {
+                self.deliver(at, &mut fresh);
+                // As much as is wanted, to the end of the block: a read of a whole block is one piece then.
+                let wanted = (limit.saturating_sub(*at)).clamp(SMALLEST_PIECE, BLOCK);
+                fresh = BytesMut::with_capacity(wanted.min(BLOCK - *at % BLOCK) as usize);
+            }
             let length = match download.receive(&mut fresh).await {
                 Ok(length) => length,
                 Err(error) => {
@@ -441,7 +458,7 @@ impl Fetch {
                     Ok(())
                 };
             }
-            if fresh.len() >= PIECE || *at + fresh.len() as u64 == size {
+            if *at + fresh.len() as u64 == size {
                 self.deliver(at, &mut fresh);
             }
         }
@@ -475,8 +492,7 @@ impl Fetch {
         if fresh.is_empty() {
             return;
         }
-        let bytes = Bytes::copy_from_slice(fresh);
-        fresh.clear();
+        let bytes = fresh.split().freeze();
         self.content.blocks().insert(self.content.key, *at, &bytes);
         *at += bytes.len() as u64;
         if let Some(stream) = self
@@ -513,14 +529,20 @@ struct Wishes {
 /// A gap that is read through: as many bytes as come in the round trips that a new stream costs on a fast link.
 const GAP: u64 = 512 << 10;
 
+/// Read-ahead from which a reader is taken to read all of a long file.
+const LONG: u64 = 2 << 20;
+
 /// First read-ahead of a sequential reader; doubled by each further read.
 const FIRST_AHEAD: u64 = 512 << 10;
 
 /// A rest of the file that is fetched to its end: ending a transfer properly is cheaper than stopping it.
 const SMALL_REST: u64 = 256 << 10;
 
-/// Bytes put into the cache at once.
+/// Bytes that are skipped at once.
 const PIECE: usize = 128 << 10;
+
+/// Smallest buffer to receive in: what comes in the first flight of a new connection.
+const SMALLEST_PIECE: u64 = 16 << 10;
 
 /// How long a stream that reached its limit is kept for a reader that goes on: less than servers wait for a stalled
 /// download.
