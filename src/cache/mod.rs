@@ -31,6 +31,7 @@ use listings::{Listings, Lookup};
 
 pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
+use reader::Bounds;
 pub use reader::{Content, Version};
 pub use uploads::Source;
 
@@ -64,7 +65,7 @@ struct Inner {
     /// Turns for listings, and for contents, that nobody has asked for yet.
     ahead: Semaphore,
     read_ahead: Semaphore,
-    window_bytes: u64,
+    bounds: Bounds,
 }
 
 /// Which version of each file the block cache may hold.
@@ -92,7 +93,10 @@ impl Remote {
                 walks: Walks::new(),
                 ahead: Semaphore::new(AHEAD_AT_ONCE),
                 read_ahead: Semaphore::new(READ_AHEAD_AT_ONCE),
-                window_bytes: (capacity / 16).min(LONGEST_WINDOW),
+                bounds: Bounds {
+                    window_bytes: (capacity / 16).min(LONGEST_WINDOW),
+                    lanes_bytes: capacity / 4 * 3,
+                },
             }),
         }
     }
@@ -229,7 +233,7 @@ impl Remote {
             inner.blocks.clone(),
             key,
             version,
-            inner.window_bytes,
+            inner.bounds,
         );
         let content = Arc::new(content);
         contents.by_id.put(id, content.clone());

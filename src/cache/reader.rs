@@ -4,7 +4,7 @@
 //! stream that is about to bring it, or start one. A stream is a task that downloads from its position up to its limit
 //! and tells the readers at every step: a read is answered as soon as its own bytes are there.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -50,6 +50,15 @@ impl Version {
     }
 }
 
+/// How far a content may be read ahead of its readers.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// By one stream.
+    pub window_bytes: u64,
+    /// By several streams side by side, in all.
+    pub lanes_bytes: u64,
+}
+
 /// One version of one file's content.
 #[derive(Debug)]
 pub struct Content {
@@ -58,7 +67,7 @@ pub struct Content {
     key: ContentKey,
     /// What the size and time of this content are.
     pub version: Version,
-    window_bytes: u64,
+    bounds: Bounds,
     /// Never held across an await, nor together with `blocks`.
     state: Mutex<Streams>,
     /// Told whenever a stream got further, ended or failed.
@@ -78,6 +87,10 @@ struct Streams {
     cursors: VecDeque<Cursor>,
     /// Reads in a row that went on from none of them.
     jumps: u32,
+    /// Where streams of their own were begun, far ahead of a reader.
+    lanes: BTreeSet<u64>,
+    /// How much each of the latest of those brings.
+    segment: u64,
 }
 
 /// A reader, as far as it can be told from where it reads.
@@ -98,8 +111,8 @@ struct Stream {
     demanded: u64,
     /// It goes on to here without being asked.
     limit: u64,
-    /// It was started by one of many jumps: nobody is expected to go on from its limit.
-    by_chance: bool,
+    /// Nobody is expected to go on from its limit: it was started by one of many jumps, or another stream begins there.
+    ends_at_limit: bool,
     extended: Arc<Notify>,
 }
 
@@ -111,20 +124,20 @@ struct Failure {
 }
 
 impl Content {
-    /// The content known by `key`; nothing is read yet. Streams read ahead by at most `window_bytes`.
+    /// The content known by `key`; nothing is read yet. Streams read ahead within `bounds`.
     pub fn new(
         pool: Pool,
         blocks: Arc<Mutex<Blocks>>,
         key: ContentKey,
         version: Version,
-        window_bytes: u64,
+        bounds: Bounds,
     ) -> Self {
         Self {
             pool,
             blocks,
             key,
             version,
-            window_bytes,
+            bounds,
             state: Mutex::default(),
             progress: Notify::new(),
             ahead: AtomicBool::new(false),
@@ -144,7 +157,7 @@ impl Content {
             self.blocks.clone(),
             self.key,
             version,
-            self.window_bytes,
+            self.bounds,
         )
     }
 
@@ -208,13 +221,19 @@ impl Content {
         failures_seen: &mut u64,
     ) -> (u64, Option<Error>) {
         let mut state = self.streams();
-        let ahead = state.follow(offset, end, first, self.window_bytes);
+        let ahead = state.follow(offset, end, first, self.bounds.window_bytes);
+        if first && ahead >= LONG {
+            self.add_lanes(&mut state, path, end);
+        }
         let whole = self.version.size.saturating_sub(end) <= SMALL_REST;
         let limit = if whole {
             self.version.size
         } else {
             (end + ahead).min(self.version.size)
         };
+        // Where the next lane begins, which brings the rest.
+        let lane = state.lanes.range(at + 1..).next().copied();
+        let limit = lane.map_or(limit, |lane| limit.min(lane));
         let new_failures = (state.failed - *failures_seen) as usize;
         *failures_seen = state.failed;
         let covering = state
@@ -230,7 +249,8 @@ impl Content {
                 stream.demanded = stream.demanded.max(end);
             }
             stream.limit = stream.limit.max(limit);
-            stream.by_chance &= ahead == 0;
+            stream.ends_at_limit =
+                (stream.ends_at_limit && ahead == 0) || Some(stream.limit) == lane;
             if was != (stream.demanded, stream.limit) {
                 stream.extended.notify_one();
             }
@@ -249,27 +269,74 @@ impl Content {
         if let Some(failure) = failure {
             return (ahead, Some(failure.error.clone()));
         }
+        let by_chance = ahead == 0 && state.jumps >= JUMPS;
+        let ends_at_limit = by_chance || Some(limit) == lane;
+        self.start(&mut state, path, at, end, limit, ends_at_limit);
+        (ahead, None)
+    }
+
+    /// Starts a stream at `position`.
+    fn start(
+        self: &Arc<Self>,
+        state: &mut Streams,
+        path: &RemotePath,
+        position: u64,
+        demanded: u64,
+        limit: u64,
+        ends_at_limit: bool,
+    ) {
         let id = state.next_id;
         state.next_id += 1;
         let extended = Arc::new(Notify::new());
-        let by_chance = ahead == 0 && state.jumps >= JUMPS;
         state.running.push(Stream {
             id,
-            position: at,
-            demanded: end,
+            position,
+            demanded,
             limit,
-            by_chance,
+            ends_at_limit,
             extended: extended.clone(),
         });
-        drop(state);
         let fetch = Fetch {
             content: self.clone(),
             id,
             path: path.clone(),
             extended,
         };
-        tokio::spawn(fetch.run(at));
-        (ahead, None)
+        tokio::spawn(fetch.run(position));
+    }
+
+    /// On a long link one connection fills only a part of it: the segments ahead of a reader of a long file are brought by
+    /// streams of their own, side by side.
+    fn add_lanes(self: &Arc<Self>, state: &mut Streams, path: &RemotePath, end: u64) {
+        let pool = &self.pool;
+        let long = pool
+            .profile()
+            .round_trip
+            .is_some_and(|rtt| rtt >= LONG_LINK);
+        let mut ahead = state.lanes.range(end..);
+        let (next, after_next) = (ahead.next().copied(), ahead.next());
+        if !long || after_next.is_some() || pool.is_wanted() {
+            return;
+        }
+        let lanes = pool.lanes() as u64;
+        let from = next.map_or(end, |next| next + state.segment);
+        // The reader's own stream takes a part as well, but for what follows the last lane.
+        let parts = lanes + u64::from(next.is_none());
+        let rest = self.version.size.saturating_sub(from);
+        let most = self.bounds.lanes_bytes / lanes.max(1);
+        let segment = (rest / parts.max(1)).min(most);
+        if lanes == 0 || segment < SHORTEST_SEGMENT {
+            return;
+        }
+        state.segment = segment;
+        for lane in 0..lanes {
+            let start = from + segment * (lane + u64::from(next.is_none()));
+            let limit = (start + segment).min(self.version.size);
+            // Each once: what is dropped before it is read comes by the usual way.
+            if start < limit && state.lanes.insert(start) {
+                self.start(state, path, start, start, limit, true);
+            }
+        }
     }
 
     fn streams(&self) -> std::sync::MutexGuard<'_, Streams> {
@@ -391,12 +458,12 @@ impl Fetch {
             let Wishes {
                 demanded,
                 limit,
-                by_chance,
+                ends_at_limit,
             } = self.wishes();
             let received = *at + fresh.len() as u64;
             if received >= limit && received < size {
                 self.deliver(at, &mut fresh);
-                if by_chance {
+                if ends_at_limit {
                     return Ok(());
                 }
                 // A reader that is about to go on is cheaper than a new stream, even while others wait.
@@ -513,7 +580,7 @@ impl Fetch {
         stream.map_or_else(Wishes::default, |stream| Wishes {
             demanded: stream.demanded,
             limit: stream.limit,
-            by_chance: stream.by_chance,
+            ends_at_limit: stream.ends_at_limit,
         })
     }
 }
@@ -523,7 +590,7 @@ impl Fetch {
 struct Wishes {
     demanded: u64,
     limit: u64,
-    by_chance: bool,
+    ends_at_limit: bool,
 }
 
 /// A gap that is read through: as many bytes as come in the round trips that a new stream costs on a fast link.
@@ -531,6 +598,12 @@ const GAP: u64 = 512 << 10;
 
 /// Read-ahead from which a reader is taken to read all of a long file.
 const LONG: u64 = 2 << 20;
+
+/// Round-trip time from which one connection does not fill a link: servers' send buffers hold some 4 MiB.
+const LONG_LINK: Duration = Duration::from_millis(40);
+
+/// Shortest part of a file that a stream of its own is started for: its slow start takes as long as half of it.
+const SHORTEST_SEGMENT: u64 = 8 << 20;
 
 /// First read-ahead of a sequential reader; doubled by each further read.
 const FIRST_AHEAD: u64 = 512 << 10;

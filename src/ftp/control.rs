@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +21,8 @@ use super::tls::{MaybeTls, TlsContext};
 pub struct Control {
     stream: MaybeTls,
     peer: SocketAddr,
+    /// What connecting took.
+    round_trip: Duration,
     /// Bytes received and not yet taken as lines.
     input: Vec<u8>,
     assembler: Assembler,
@@ -59,11 +61,13 @@ impl Control {
             "the name has no address",
         );
         for address in addresses {
+            let begun = Instant::now();
             match timeout(patience, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     tune(&stream);
                     return Ok(Self {
                         peer: address,
+                        round_trip: begun.elapsed(),
                         stream: MaybeTls::Plain(stream),
                         input: Vec::new(),
                         assembler: Assembler::default(),
@@ -107,6 +111,11 @@ impl Control {
     /// The address of the server's end.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// What connecting took: one round trip, if no packet was lost.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
     }
 
     /// Whether it is encrypted.

@@ -1,5 +1,7 @@
 //! What the server can do: from FEAT (RFC 2389), and from what it refused or proved since.
 
+use std::time::Duration;
+
 use super::path::RemotePath;
 use super::reply::Reply;
 use super::time::Zone;
@@ -10,6 +12,8 @@ use super::tls::TlsVersion;
 pub struct Profile {
     /// The first line of the greeting.
     pub greeting: String,
+    /// Shortest time that a connection took.
+    pub round_trip: Option<Duration>,
     /// What FEAT lists, in capitals: verb and parameters of each line.
     pub features: Vec<String>,
     /// `EPSV` works (RFC 2428).

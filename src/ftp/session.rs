@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use tracing::{debug, warn};
 
@@ -123,6 +124,10 @@ impl Session {
         let tls = server.tls.as_ref().map(|tls| tls.for_session(version));
         let mut control =
             Control::connect(&config.host, config.port, config.connect_timeout).await?;
+        server.with_profile(|profile| {
+            let took = profile.round_trip.unwrap_or(Duration::MAX);
+            profile.round_trip = Some(took.min(control.round_trip()));
+        });
         if let (TlsMode::Implicit, Some(tls)) = (config.tls, &tls) {
             control = control.secure(tls, config.connect_timeout).await?;
         }
@@ -510,4 +515,4 @@ pub(super) const LONGEST_ARGUMENT: usize = 440;
 const FLIGHT: usize = 200;
 
 /// Wait for answers that a server may never give.
-const PROBE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);

@@ -107,6 +107,13 @@ impl Pool {
         self.inner.server.root()
     }
 
+    /// Downloads that may run beside that of a reader: one session is left for commands.
+    pub fn lanes(&self) -> usize {
+        let withheld = self.inner.withheld.load(Ordering::Relaxed);
+        let most = self.inner.config.max_sessions.saturating_sub(withheld);
+        most.saturating_sub(2)
+    }
+
     /// Longest wait for an answer or for progress.
     pub fn patience(&self) -> Duration {
         self.inner.server.config.timeout
