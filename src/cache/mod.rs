@@ -8,6 +8,7 @@ mod blocks;
 mod error;
 mod listings;
 mod mutations;
+mod proofs;
 mod reader;
 mod uploads;
 

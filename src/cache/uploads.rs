@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::{debug, warn};
 
+use super::proofs::Proof;
 use super::{Error, Patch, Remote, Result, Version, file_entry};
 use crate::ftp::list::{Entry, Precision};
 use crate::ftp::{self, Confirmed, ErrorKind, RemotePath, SizeAndTime, UploadKind, Wishes};
@@ -86,14 +87,7 @@ impl Remote {
         wishes: Wishes,
     ) -> Result<Entry> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
-        if !self.append_is_proved(&dir).await? {
-            let detail = "APPE does not append on this server";
-            return Err(Error::Unsupported(ftp::Error::new(
-                ErrorKind::NotImplemented,
-                "APPE",
-                detail,
-            )));
-        }
+        self.prove(Proof::Append, &dir).await?;
         let opened = self.open_over(path, UploadKind::Append, base).await?;
         let mut from = base.size;
         let mut sent = self
@@ -118,6 +112,53 @@ impl Remote {
                 .await;
         }
         sent.inspect_err(|_| self.patch(path, Patch::Doubt))
+    }
+
+    /// Writes the bytes of `source` in `ranges` over those of the file at `path`, which has the same size and which the
+    /// server must have in the version `base`.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] if it has another; [`Error::Unsupported`] if this server does not patch files in place. After any
+    /// other error some of the bytes may be written.
+    pub async fn overwrite(
+        &self,
+        path: &RemotePath,
+        source: &Source,
+        base: Version,
+        ranges: &[Range<u64>],
+        wishes: Wishes,
+    ) -> Result<Entry> {
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        self.prove(Proof::Range, &dir).await?;
+        let mut base = base;
+        let mut entry = None;
+        for range in ranges {
+            let kind = UploadKind::Range(range.start);
+            let opened = self.open_over(path, kind, base).await?;
+            let mut sent = self
+                .send(path, Ok(opened), source, range.clone(), wishes)
+                .await;
+            for _ in 0..ATTEMPTS {
+                match &sent {
+                    // The same bytes at the same place: again.
+                    Err(error) if is_lost(error) => {
+                        let opened = Upload::open(self.pool(), path, kind).await;
+                        sent = self.send(path, opened, source, range.clone(), wishes).await;
+                    }
+                    _ => break,
+                }
+            }
+            let now = sent.inspect_err(|_| self.patch(path, Patch::Doubt))?;
+            base = Version {
+                size: now.size.unwrap_or(source.size),
+                modified: now.modified,
+            };
+            entry = Some(now);
+        }
+        match entry {
+            Some(entry) => Ok(entry),
+            None => self.confirm(path, source.size).await,
+        }
     }
 
     /// Begins an upload over the file at `path` if the server has it in the version `base`.
@@ -312,63 +353,8 @@ impl Remote {
         Ok(entry)
     }
 
-    /// Whether `APPE` appends on this server: tested once, on a scratch file in `dir` that is removed at once.
-    ///
-    /// One real server's `APPE` replaces the file and says 226.
-    async fn append_is_proved(&self, dir: &RemotePath) -> Result<bool> {
-        if let Some(known) = self.pool().profile().appe {
-            return Ok(known);
-        }
-        let scratch = scratch_name(&dir.join(b"append-test"));
-        self.hide(&scratch);
-        let mut tested = self.test_append(&scratch).await;
-        for _ in 0..ATTEMPTS {
-            match &tested {
-                Err(error) if is_lost(error) => tested = self.test_append(&scratch).await,
-                _ => break,
-            }
-        }
-        self.clean(&scratch).await;
-        self.show(&scratch);
-        let works = match tested {
-            Ok(works) => works,
-            Err(Error::Denied(_) | Error::Unsupported(_)) => false,
-            Err(error) => return Err(error),
-        };
-        debug!(works, "APPE appends");
-        self.pool()
-            .with_profile(|profile| profile.appe = Some(works));
-        Ok(works)
-    }
-
-    async fn test_append(&self, scratch: &RemotePath) -> Result<bool> {
-        for (kind, bytes) in [(UploadKind::Store, b"abc"), (UploadKind::Append, b"def")] {
-            let outcome = async {
-                let mut upload = Upload::open(self.pool(), scratch, kind).await?;
-                upload.send(bytes).await?;
-                upload
-                    .finish(Wishes::default())
-                    .await
-                    .map_err(|unconfirmed| match unconfirmed {
-                        Unconfirmed::Failed(error) | Unconfirmed::AllSent(error) => error,
-                    })
-            };
-            let outcome = outcome.await;
-            self.understand(scratch, outcome).await?;
-        }
-        let mut download = crate::pool::Download::open(self.pool(), scratch, 0).await?;
-        let mut content = bytes::BytesMut::new();
-        loop {
-            content.reserve(16);
-            if download.receive(&mut content).await? == 0 || content.len() > 6 {
-                break;
-            }
-        }
-        Ok(&content[..] == b"abcdef")
-    }
-
     /// Removes what may be left under a scratch name of ours.
-    async fn clean(&self, scratch: &RemotePath) {
+    pub(super) async fn clean(&self, scratch: &RemotePath) {
         let removed = on_session!(self.pool(), Retry::Never, session => session.delete(scratch));
         if let Err(error) = removed {
             // Nothing was stored, or the connection is gone: then it stays, and is shown in the next listing.
@@ -411,7 +397,7 @@ pub(super) fn scratch_name(path: &RemotePath) -> RemotePath {
 }
 
 /// Whether the failure is the connection's, so that sending again may succeed.
-fn is_lost(error: &Error) -> bool {
+pub(super) fn is_lost(error: &Error) -> bool {
     matches!(error, Error::Wire(error) if error.is_connection())
 }
 
@@ -419,4 +405,4 @@ fn is_lost(error: &Error) -> bool {
 const PIECE: u64 = 256 << 10;
 
 /// Times that an upload is begun again after a lost connection.
-const ATTEMPTS: u32 = 2;
+pub(super) const ATTEMPTS: u32 = 2;

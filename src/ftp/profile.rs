@@ -34,6 +34,8 @@ pub struct Profile {
     pub rest: Option<bool>,
     /// `APPE` was seen to append, by a test on a scratch file.
     pub appe: Option<bool>,
+    /// `REST` and `STOR` were seen to replace bytes within a file and leave the rest, likewise.
+    pub range: Option<bool>,
     /// `RNTO` replaces an existing file.
     pub rename_over: Option<bool>,
     /// Several commands in one write are all answered, in order.

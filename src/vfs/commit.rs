@@ -1,5 +1,7 @@
 //! Commits: what was staged becomes what the server has, by the cheapest way that cannot lose anything.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use tracing::debug;
 
@@ -11,7 +13,7 @@ use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{RemotePath, Wishes};
 
 /// How a staged file is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Plan {
     /// The server has the same bytes.
     Nothing,
@@ -19,6 +21,8 @@ enum Plan {
     Store,
     /// `APPE` of what lies behind this version.
     Append(Version),
+    /// `REST` and `STOR` of these ranges over this version.
+    Overwrite(Version, Vec<Range<u64>>),
     /// All of it under another name, then renamed over the old file.
     Replace,
 }
@@ -133,6 +137,15 @@ impl Vfs {
                 Err(cache::Error::Unsupported(_)) => self.replace(ino, path, staged, state).await,
                 outcome => Ok(outcome?),
             },
+            Plan::Overwrite(base, ranges) => {
+                let sent = self.remote.overwrite(path, &source, base, &ranges, wishes);
+                match sent.await {
+                    Err(cache::Error::Unsupported(_)) => {
+                        self.replace(ino, path, staged, state).await
+                    }
+                    outcome => Ok(outcome?),
+                }
+            }
             Plan::Replace => self.replace(ino, path, staged, state).await,
         }
     }
@@ -221,9 +234,11 @@ fn plan(state: &State, occupied: bool) -> Plan {
         return Plan::Store;
     }
     if state.only_grown() {
-        Plan::Append(base)
-    } else {
-        Plan::Replace
+        return Plan::Append(base);
+    }
+    match state.small_changes() {
+        Some(ranges) => Plan::Overwrite(base, ranges),
+        None => Plan::Replace,
     }
 }
 

@@ -207,6 +207,15 @@ impl State {
             && self.dirty.first().is_none_or(|first| first.start >= base)
     }
 
+    /// What was written since the last commit, if that is little, and the base has the same size and was never cut.
+    pub fn small_changes(&self) -> Option<Vec<std::ops::Range<u64>>> {
+        let base = self.base?;
+        let bytes: u64 = self.dirty.iter().map(|range| range.end - range.start).sum();
+        let little = bytes <= LITTLE && self.dirty.len() <= FEW && bytes < base.size / 2;
+        let same = self.size == base.size && self.base_end == base.size;
+        (little && same).then(|| self.dirty.iter().cloned().collect())
+    }
+
     /// Whether any byte of the base is part of the file.
     pub fn uses_base(&self) -> bool {
         self.missing(0, self.size).is_some()
@@ -225,6 +234,13 @@ impl State {
         self.mtime = None;
     }
 }
+
+/// Bytes that are written into the file on the server, as a program that changes a file in its middle asks: more is sent
+/// as a whole new file, since the old one could be left with a part of it for long.
+const LITTLE: u64 = 256 << 10;
+
+/// Places of those bytes: each costs round trips of its own.
+const FEW: usize = 8;
 
 #[cfg(test)]
 mod tests {

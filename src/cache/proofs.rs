@@ -1,0 +1,112 @@
+//! What can lose data is proved before it is used: on a scratch file of ours, removed at once.
+//!
+//! One real server's `APPE` replaces the file and says 226; of `REST` and `STOR` two zero the head of the file, and four
+//! cut its tail.
+
+use bytes::BytesMut;
+use tracing::debug;
+
+use super::uploads::{ATTEMPTS, is_lost, scratch_name};
+use super::{Error, Remote, Result};
+use crate::ftp::{self, ErrorKind, Profile, RemotePath, UploadKind, Wishes};
+use crate::pool::{Download, Unconfirmed, Upload};
+
+/// What is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// `APPE` adds to the end of a file.
+    Append,
+    /// `REST` and `STOR` replace bytes within a file, and nothing else.
+    Range,
+}
+
+impl Proof {
+    /// What is stored first, what is sent then and how, and what must be there in the end.
+    fn steps(self) -> (&'static [u8], UploadKind, &'static [u8], &'static [u8]) {
+        match self {
+            Self::Append => (b"abc", UploadKind::Append, b"def", b"abcdef"),
+            Self::Range => (b"abcdef", UploadKind::Range(2), b"XY", b"abXYef"),
+        }
+    }
+
+    /// Where the profile remembers it.
+    fn known(self, profile: &mut Profile) -> &mut Option<bool> {
+        match self {
+            Self::Append => &mut profile.appe,
+            Self::Range => &mut profile.range,
+        }
+    }
+}
+
+impl Remote {
+    /// Sees that `proof` holds on this server; tested once, in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it does not.
+    pub(super) async fn prove(&self, proof: Proof, dir: &RemotePath) -> Result<()> {
+        let known = self.pool().with_profile(|profile| *proof.known(profile));
+        let works = match known {
+            Some(works) => works,
+            None => self.test(proof, dir).await?,
+        };
+        if works {
+            return Ok(());
+        }
+        let detail = "a test on a file of our own failed";
+        Err(Error::Unsupported(ftp::Error::new(
+            ErrorKind::NotImplemented,
+            format!("{proof:?}"),
+            detail,
+        )))
+    }
+
+    async fn test(&self, proof: Proof, dir: &RemotePath) -> Result<bool> {
+        let scratch = scratch_name(&dir.join(b"test"));
+        self.hide(&scratch);
+        let mut tested = self.try_on(proof, &scratch).await;
+        for _ in 0..ATTEMPTS {
+            match &tested {
+                Err(error) if is_lost(error) => tested = self.try_on(proof, &scratch).await,
+                _ => break,
+            }
+        }
+        self.clean(&scratch).await;
+        self.show(&scratch);
+        let works = match tested {
+            Ok(works) => works,
+            Err(Error::Denied(_) | Error::Unsupported(_)) => false,
+            Err(error) => return Err(error),
+        };
+        debug!(?proof, works, "tested");
+        self.pool()
+            .with_profile(|profile| *proof.known(profile) = Some(works));
+        Ok(works)
+    }
+
+    async fn try_on(&self, proof: Proof, scratch: &RemotePath) -> Result<bool> {
+        let (first, kind, then, wanted) = proof.steps();
+        for (kind, bytes) in [(UploadKind::Store, first), (kind, then)] {
+            let outcome = async {
+                let mut upload = Upload::open(self.pool(), scratch, kind).await?;
+                upload.send(bytes).await?;
+                upload
+                    .finish(Wishes::default())
+                    .await
+                    .map_err(|unconfirmed| match unconfirmed {
+                        Unconfirmed::Failed(error) | Unconfirmed::AllSent(error) => error,
+                    })
+            };
+            let outcome = outcome.await;
+            self.understand(scratch, outcome).await?;
+        }
+        let mut download = Download::open(self.pool(), scratch, 0).await?;
+        let mut content = BytesMut::new();
+        loop {
+            content.reserve(16);
+            if download.receive(&mut content).await? == 0 || content.len() > wanted.len() {
+                break;
+            }
+        }
+        Ok(content == wanted)
+    }
+}
