@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::debug;
 
+use super::exact::unsettled;
 use super::listings::{Folder, Lookup};
-use super::{Remote, Result, unsettled};
+use super::{Remote, Result};
 use crate::ftp::RemotePath;
 use crate::ftp::list::Kind;
 use crate::pool::{Purpose, Retry, on_session};

@@ -6,10 +6,13 @@
 mod ahead;
 mod blocks;
 mod error;
+mod exact;
+mod fetch;
 mod listings;
 mod mutations;
 mod proofs;
 mod reader;
+mod streams;
 mod uploads;
 
 use std::collections::{HashMap, HashSet};
@@ -20,7 +23,6 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
 use tracing::debug;
 
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
@@ -28,6 +30,7 @@ use crate::ftp::{ErrorKind, Listing, RemotePath};
 use crate::pool::{Pool, Purpose, Retry, on_session};
 use ahead::Walks;
 use blocks::{Blocks, ContentKey};
+use exact::Early;
 use listings::{Listings, Lookup};
 
 pub use error::{Error, Result};
@@ -319,110 +322,6 @@ impl Remote {
         })
     }
 
-    /// Asks the exact time of `path`, and in the same flight those of the files after it in its folder.
-    async fn settle(&self, path: &RemotePath) -> Result<Option<Item>> {
-        let dir = path.parent().unwrap_or_else(RemotePath::root);
-        loop {
-            let Some(folder) = self.listings().known(&dir) else {
-                return self.stat_boxed(path).await;
-            };
-            match folder.entries.get(path.name()) {
-                Some(item) if !item.settled => {}
-                other => return Ok(other.cloned()),
-            }
-            let mut asked = match self.begin_settling(&dir) {
-                Ok(teller) => {
-                    let unsettled = unsettled(&dir, &folder, path.name());
-                    self.asked_exactly(&dir);
-                    // Changing a listing that somebody holds would copy it.
-                    drop(folder);
-                    let outcome = self.settle_all(unsettled).await;
-                    drop(teller);
-                    outcome?;
-                    continue;
-                }
-                Err(asked) => asked,
-            };
-            // Ends when the sender is dropped.
-            while asked.changed().await.is_ok() {}
-        }
-    }
-
-    /// Whoever gets the teller asks; the others wait until it is dropped.
-    fn begin_settling(
-        &self,
-        dir: &RemotePath,
-    ) -> std::result::Result<Settling, watch::Receiver<()>> {
-        let mut settling = self.inner.settling.lock().expect("no panic while locked");
-        if let Some(asked) = settling.get(dir) {
-            return Err(asked.clone());
-        }
-        let (teller, asked) = watch::channel(());
-        settling.insert(dir.clone(), asked);
-        Ok(Settling {
-            remote: self.clone(),
-            dir: dir.clone(),
-            _teller: teller,
-        })
-    }
-
-    /// Asks the exact times of `files`, and remembers them.
-    async fn settle_all(&self, files: Vec<Unsettled>) -> Result<()> {
-        self.settled(self.exact_times(files).await?);
-        Ok(())
-    }
-
-    fn settled(&self, times: Vec<Exact>) {
-        for (path, seconds, size) in times {
-            if let Some(dir) = path.parent() {
-                self.listings()
-                    .update(&dir, path.name(), |item| item.settle(seconds, size));
-            }
-        }
-    }
-
-    /// The exact times of `files`, and the sizes of those that their listing gave none, asked on several sessions at once.
-    async fn exact_times(&self, files: Vec<Unsettled>) -> Result<Vec<Exact>> {
-        // Names that cannot be sent would fail the flight; nothing more can be learned of them.
-        let (asked, unsayable): (Vec<_>, Vec<_>) =
-            files.into_iter().partition(|file| file.path.is_sayable());
-        let mut flights = JoinSet::new();
-        let mut asked = asked.into_iter().peekable();
-        while asked.peek().is_some() {
-            let flight: Vec<Unsettled> = asked.by_ref().take(FLIGHT).collect();
-            let remote = self.clone();
-            flights.spawn(async move { remote.exact_flight(flight).await });
-        }
-        let mut times: Vec<Exact> = unsayable
-            .into_iter()
-            .map(|file| (file.path, None, None))
-            .collect();
-        for flight in flights.join_all().await {
-            times.extend(flight?);
-        }
-        Ok(times)
-    }
-
-    async fn exact_flight(&self, files: Vec<Unsettled>) -> Result<Vec<Exact>> {
-        let paths: Vec<RemotePath> = files.iter().map(|file| file.path.clone()).collect();
-        let times =
-            on_session!(self.pool(), Retry::Idempotent, session => session.modified(&paths))?;
-        let mut exact = Vec::with_capacity(files.len());
-        for ((file, path), seconds) in files.into_iter().zip(paths).zip(times) {
-            let mut size = None;
-            if file.unsized_file {
-                let asked = on_session!(self.pool(), Retry::Idempotent, session => session.size_and_mtime(&path));
-                size = match asked {
-                    Ok((size, _)) => Some(size),
-                    Err(error) if error.is_refusal() => None,
-                    Err(error) => return Err(error.into()),
-                };
-            }
-            exact.push((path, seconds, size));
-        }
-        Ok(exact)
-    }
-
     /// Asks for one name that a listing does not show, though it may not show all.
     async fn ask(&self, path: &RemotePath) -> Result<Option<Item>> {
         let found = on_session!(self.pool(), Retry::Idempotent, session => session.find(path))?;
@@ -474,24 +373,6 @@ impl Remote {
         }
     }
 
-    fn settle_early(&self, dir: &RemotePath, entries: &[Entry]) -> Option<Early> {
-        let files: Vec<Unsettled> = entries
-            .iter()
-            .map(|entry| Item::new(entry.clone()))
-            .filter(|item| !item.settled)
-            .map(|item| Unsettled::new(dir, &item.entry))
-            .collect();
-        if files.is_empty() {
-            return None;
-        }
-        let settling = self.begin_settling(dir).ok()?;
-        let remote = self.clone();
-        Some((
-            settling,
-            tokio::spawn(async move { remote.exact_times(files).await }),
-        ))
-    }
-
     fn without_hidden(&self, dir: &RemotePath, mut listing: Listing) -> Listing {
         let hidden = self.inner.hidden.lock().expect("no panic while locked");
         if !hidden.is_empty() {
@@ -529,57 +410,6 @@ impl Remote {
             Patch::Put(_) if hidden => {}
             patch => self.listings().patch(&dir, patch),
         }
-    }
-}
-
-/// A file of which more can be asked than its listing says.
-struct Unsettled {
-    path: RemotePath,
-    unsized_file: bool,
-}
-
-impl Unsettled {
-    fn new(dir: &RemotePath, entry: &Entry) -> Self {
-        Self {
-            path: dir.join(&entry.name),
-            unsized_file: entry.size.is_none(),
-        }
-    }
-}
-
-/// What was asked of a file: its time in Unix seconds, and its size; `None` where the server does not say.
-type Exact = (RemotePath, Option<i64>, Option<u64>);
-
-/// Exact times that are asked while their listing is not confirmed yet.
-type Early = (Settling, JoinHandle<Result<Vec<Exact>>>);
-
-/// The files of the folder `dir` to ask for at once: `first`, those behind it, and then those before it.
-fn unsettled(dir: &RemotePath, folder: &Folder, first: &[u8]) -> Vec<Unsettled> {
-    let after = folder.entries.range(first.to_vec()..);
-    let before = folder.entries.range(..first.to_vec());
-    after
-        .chain(before)
-        .filter(|(_, item)| !item.settled)
-        .take(SETTLED_AT_ONCE)
-        .map(|(_, item)| Unsettled::new(dir, &item.entry))
-        .collect()
-}
-
-/// Those who wait for the exact times of a folder's files wait until this is dropped.
-struct Settling {
-    remote: Remote,
-    dir: RemotePath,
-    _teller: watch::Sender<()>,
-}
-
-impl Drop for Settling {
-    fn drop(&mut self) {
-        self.remote
-            .inner
-            .settling
-            .lock()
-            .expect("no panic while locked")
-            .remove(&self.dir);
     }
 }
 
@@ -621,12 +451,6 @@ const LONGEST_WINDOW: u64 = 8 << 20;
 
 /// Files whose version is remembered; their blocks are bounded apart.
 const MOST_CONTENTS: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
-
-/// Files whose exact times are asked in one flight.
-const SETTLED_AT_ONCE: usize = 2000;
-
-/// Those of them that one session asks: as many as are sent before the first answer is back.
-const FLIGHT: usize = 200;
 
 /// Small files that are read at once before they are asked for.
 const READ_AHEAD_AT_ONCE: usize = 6;

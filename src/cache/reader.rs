@@ -4,20 +4,20 @@
 //! stream that is about to bring it, or start one. A stream is a task that downloads from its position up to its limit
 //! and tells the readers at every step: a read is answered as soon as its own bytes are there.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::Notify;
-use tracing::debug;
 
 use super::blocks::{BLOCK, Blocks, ContentKey};
 use super::error::{Error, Result};
+use super::fetch::Fetch;
+use super::streams::{GAP, SMALL_REST, Stream, Streams};
 use crate::ftp::list::{Modified, Precision};
-use crate::ftp::{ErrorKind, RemotePath, SizeAndTime};
-use crate::pool::{Download, Pool, Retry, on_session};
+use crate::ftp::{RemotePath, SizeAndTime};
+use crate::pool::Pool;
 
 /// Which content a file has: a change of either number is another content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,65 +62,18 @@ pub struct Bounds {
 /// One version of one file's content.
 #[derive(Debug)]
 pub struct Content {
-    pool: Pool,
+    pub(super) pool: Pool,
     blocks: Arc<Mutex<Blocks>>,
-    key: ContentKey,
+    pub(super) key: ContentKey,
     /// What the size and time of this content are.
     pub version: Version,
     bounds: Bounds,
     /// Never held across an await, nor together with `blocks`.
     state: Mutex<Streams>,
     /// Told whenever a stream got further, ended or failed.
-    progress: Notify,
+    pub(super) progress: Notify,
     /// It was read ahead as a whole.
     ahead: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Streams {
-    running: Vec<Stream>,
-    next_id: u64,
-    /// The last failures, and how many there were in all: a reader takes those that came while it waited.
-    failures: VecDeque<Failure>,
-    failed: u64,
-    /// Where readers stand, the latest last.
-    cursors: VecDeque<Cursor>,
-    /// Reads in a row that went on from none of them.
-    jumps: u32,
-    /// Where streams of their own were begun, far ahead of a reader.
-    lanes: BTreeSet<u64>,
-    /// How much each of the latest of those brings.
-    segment: u64,
-}
-
-/// A reader, as far as it can be told from where it reads.
-#[derive(Debug)]
-struct Cursor {
-    /// Where its last read ended.
-    end: u64,
-    /// How far to read ahead if the next one goes on from there.
-    ahead: u64,
-}
-
-#[derive(Debug)]
-struct Stream {
-    id: u64,
-    /// The next byte it will bring.
-    position: u64,
-    /// Readers wait for bytes before this.
-    demanded: u64,
-    /// It goes on to here without being asked.
-    limit: u64,
-    /// Nobody is expected to go on from its limit: it was started by one of many jumps, or another stream begins there.
-    ends_at_limit: bool,
-    extended: Arc<Notify>,
-}
-
-/// Why a stream ended early, and where.
-#[derive(Clone, Debug)]
-struct Failure {
-    position: u64,
-    error: Error,
 }
 
 impl Content {
@@ -339,262 +292,14 @@ impl Content {
         }
     }
 
-    fn streams(&self) -> std::sync::MutexGuard<'_, Streams> {
+    pub(super) fn streams(&self) -> std::sync::MutexGuard<'_, Streams> {
         self.state.lock().expect("no panic while locked")
     }
 
-    fn blocks(&self) -> std::sync::MutexGuard<'_, Blocks> {
+    pub(super) fn blocks(&self) -> std::sync::MutexGuard<'_, Blocks> {
         self.blocks.lock().expect("no panic while locked")
     }
 }
-
-impl Streams {
-    /// How far to read ahead of a read from `offset` to `end`, by whether it goes on from an earlier one; noted once.
-    fn follow(&mut self, offset: u64, end: u64, first: bool, window_bytes: u64) -> u64 {
-        // One that has not gone on yet does so at its very end: near it, chance comes by too often.
-        let near = |cursor: &Cursor| match cursor.ahead {
-            0 => offset == cursor.end,
-            _ => offset.abs_diff(cursor.end) <= GAP,
-        };
-        let found = self
-            .cursors
-            .iter()
-            .enumerate()
-            .filter(|(_, cursor)| near(cursor))
-            .min_by_key(|(_, cursor)| cursor.end.abs_diff(offset));
-        let found = found.map(|(index, _)| index);
-        if !first {
-            return found.map_or(0, |index| self.cursors[index].ahead);
-        }
-        // The start of a file is where a reader of all of it begins.
-        let known = found.and_then(|index| self.cursors.remove(index));
-        let ahead = match &known {
-            Some(cursor) => (cursor.ahead * 2).clamp(FIRST_AHEAD, window_bytes),
-            None if offset == 0 => (FIRST_AHEAD / 4).min(window_bytes),
-            None => 0,
-        };
-        self.jumps = match known {
-            Some(_) => 0,
-            None => self.jumps + 1,
-        };
-        if self.cursors.len() >= CURSORS {
-            self.cursors.pop_front();
-        }
-        self.cursors.push_back(Cursor { end, ahead });
-        ahead
-    }
-}
-
-/// The task behind one stream.
-struct Fetch {
-    content: Arc<Content>,
-    id: u64,
-    path: RemotePath,
-    extended: Arc<Notify>,
-}
-
-impl Fetch {
-    async fn run(self, start: u64) {
-        let mut at = start;
-        let mut attempts = 0;
-        let failure = loop {
-            let begun = at;
-            match self.download(&mut at).await {
-                Ok(()) => break None,
-                Err(Error::Wire(error))
-                    if error.is_connection() && (attempts < ATTEMPTS || at > begun) =>
-                {
-                    attempts = if at > begun { 1 } else { attempts + 1 };
-                    debug!(path = %self.path, at, %error, "download goes on after a failure");
-                    if let Err(error) = self.verify().await {
-                        break Some(error);
-                    }
-                }
-                Err(error) => break Some(error),
-            }
-        };
-        let mut state = self.content.streams();
-        state.running.retain(|stream| stream.id != self.id);
-        if let Some(error) = failure {
-            state.failed += 1;
-            state.failures.push_back(Failure {
-                position: at,
-                error,
-            });
-            if state.failures.len() > FAILURES_KEPT {
-                state.failures.pop_front();
-            }
-        }
-        drop(state);
-        self.content.progress.notify_waiters();
-    }
-
-    /// Downloads from `at` until nobody wants more.
-    async fn download(&self, at: &mut u64) -> Result<()> {
-        let content = &self.content;
-        let size = content.version.size;
-        // Received and not yet in the cache; stands at `at`.
-        let mut fresh = BytesMut::new();
-        let begun = *at;
-        let mut download = match Download::open(&content.pool, &self.path, *at).await {
-            // Without REST the way to a byte leads through all those before it.
-            Err(error) if error.kind == ErrorKind::NotImplemented && *at > 0 => {
-                let mut download = Download::open(&content.pool, &self.path, 0).await?;
-                let mut skipped = 0;
-                while skipped < *at {
-                    fresh.reserve(PIECE);
-                    if download.receive(&mut fresh).await? == 0 {
-                        return Err(Error::Stale(self.path.clone()));
-                    }
-                    let surplus = fresh.len().min((*at - skipped) as usize);
-                    fresh.advance(surplus);
-                    skipped += surplus as u64;
-                }
-                download
-            }
-            opened => opened?,
-        };
-        loop {
-            let Wishes {
-                demanded,
-                limit,
-                ends_at_limit,
-            } = self.wishes();
-            let received = *at + fresh.len() as u64;
-            if received >= limit && received < size {
-                self.deliver(at, &mut fresh);
-                if ends_at_limit {
-                    return Ok(());
-                }
-                // A reader that is about to go on is cheaper than a new stream, even while others wait.
-                let patience = match content.pool.is_wanted() {
-                    true => GRACE,
-                    false => PARKED,
-                };
-                tokio::select! {
-                    () = self.extended.notified() => continue,
-                    () = content.pool.wanted(), if patience == PARKED => {
-                        if tokio::time::timeout(GRACE, self.extended.notified()).await.is_ok() {
-                            continue;
-                        }
-                        return Ok(());
-                    }
-                    () = tokio::time::sleep(patience) => return Ok(()),
-                }
-            }
-            if received >= demanded && *at < demanded {
-                self.deliver(at, &mut fresh);
-            }
-            // Read-ahead gives way to whoever waits for a session, after its turn; what readers wait for does not, nor a
-            // short rest.
-            let gives_way = content.pool.is_wanted_for_commands()
-                || (received - begun >= TURN && content.pool.is_wanted());
-            if *at >= demanded && size - received > SMALL_REST && gives_way {
-                self.deliver(at, &mut fresh);
-                return Ok(());
-            }
-            if fresh.capacity() == fresh.len() {
-                self.deliver(at, &mut fresh);
-                // As much as is wanted, to the end of the block: a read of a whole block is one piece then.
-                let wanted = (limit.saturating_sub(*at)).clamp(SMALLEST_PIECE, BLOCK);
-                fresh = BytesMut::with_capacity(wanted.min(BLOCK - *at % BLOCK) as usize);
-            }
-            let length = match download.receive(&mut fresh).await {
-                Ok(length) => length,
-                Err(error) => {
-                    self.deliver(at, &mut fresh);
-                    // All of it is here: a server that resets instead of closing has done no harm.
-                    return if *at >= size {
-                        Ok(())
-                    } else {
-                        Err(error.into())
-                    };
-                }
-            };
-            if *at + fresh.len() as u64 > size {
-                // It has grown since: what is behind the size of this version belongs to the next one.
-                fresh.truncate((size - *at) as usize);
-                self.deliver(at, &mut fresh);
-                return Ok(());
-            }
-            if length == 0 {
-                self.deliver(at, &mut fresh);
-                return if *at < size {
-                    Err(Error::Stale(self.path.clone()))
-                } else {
-                    Ok(())
-                };
-            }
-            if *at + fresh.len() as u64 == size {
-                self.deliver(at, &mut fresh);
-            }
-        }
-    }
-
-    /// After a lost connection: whether the file is still the version that the first bytes came from.
-    async fn verify(&self) -> Result<()> {
-        let Version {
-            size: known_size,
-            modified,
-        } = self.content.version;
-        let known_mtime = modified
-            .filter(|time| time.precision == Precision::Second)
-            .map(|time| time.seconds);
-        let pool = &self.content.pool;
-        let asked =
-            on_session!(pool, Retry::Idempotent, session => session.size_and_mtime(&self.path));
-        match asked {
-            Ok((size, _)) if size != known_size => Err(Error::Stale(self.path.clone())),
-            Ok((_, Some(mtime))) if known_mtime.is_some_and(|known| known != mtime) => {
-                Err(Error::Stale(self.path.clone()))
-            }
-            Ok(_) => Ok(()),
-            // A server without SIZE cannot be asked; the size at the end of the transfer tells.
-            Err(error) if error.kind == ErrorKind::NotImplemented => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn deliver(&self, at: &mut u64, fresh: &mut BytesMut) {
-        if fresh.is_empty() {
-            return;
-        }
-        let bytes = fresh.split().freeze();
-        self.content.blocks().insert(self.content.key, *at, &bytes);
-        *at += bytes.len() as u64;
-        if let Some(stream) = self
-            .content
-            .streams()
-            .running
-            .iter_mut()
-            .find(|stream| stream.id == self.id)
-        {
-            stream.position = *at;
-        }
-        self.content.progress.notify_waiters();
-    }
-
-    fn wishes(&self) -> Wishes {
-        let state = self.content.streams();
-        let stream = state.running.iter().find(|stream| stream.id == self.id);
-        stream.map_or_else(Wishes::default, |stream| Wishes {
-            demanded: stream.demanded,
-            limit: stream.limit,
-            ends_at_limit: stream.ends_at_limit,
-        })
-    }
-}
-
-/// What is wanted of a stream by now; see [`Stream`].
-#[derive(Default)]
-struct Wishes {
-    demanded: u64,
-    limit: u64,
-    ends_at_limit: bool,
-}
-
-/// A gap that is read through: as many bytes as come in the round trips that a new stream costs on a fast link.
-const GAP: u64 = 512 << 10;
 
 /// Read-ahead from which a reader is taken to read all of a long file.
 const LONG: u64 = 2 << 20;
@@ -605,36 +310,5 @@ const LONG_LINK: Duration = Duration::from_millis(40);
 /// Shortest part of a file that a stream of its own is started for: its slow start takes as long as half of it.
 const SHORTEST_SEGMENT: u64 = 8 << 20;
 
-/// First read-ahead of a sequential reader; doubled by each further read.
-const FIRST_AHEAD: u64 = 512 << 10;
-
-/// A rest of the file that is fetched to its end: ending a transfer properly is cheaper than stopping it.
-const SMALL_REST: u64 = 256 << 10;
-
-/// Bytes that are skipped at once.
-const PIECE: usize = 128 << 10;
-
-/// Smallest buffer to receive in: what comes in the first flight of a new connection.
-const SMALLEST_PIECE: u64 = 16 << 10;
-
-/// How long a stream that reached its limit is kept for a reader that goes on: less than servers wait for a stalled
-/// download.
-const PARKED: Duration = Duration::from_secs(10);
-
-/// How long a stream at its limit waits for its reader while others wait for a session: less than a new stream takes.
-const GRACE: Duration = Duration::from_millis(20);
-
-/// Bytes that a stream brings before it gives way to others.
-const TURN: u64 = 4 << 20;
-
-/// Readers of one file that are told apart.
-const CURSORS: usize = 64;
-
 /// Jumps in a row after which a file is taken to be read by chance.
 const JUMPS: u32 = 3;
-
-/// Connections in a row that may be lost without a byte.
-const ATTEMPTS: u32 = 3;
-
-/// Failures remembered for readers that wait at the same time.
-const FAILURES_KEPT: usize = 16;

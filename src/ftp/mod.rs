@@ -18,6 +18,7 @@ mod session;
 pub mod time;
 mod tls;
 mod transfer;
+mod upload;
 
 pub use attributes::{Confirmed, SizeAndTime, Wishes};
 pub use data::DataStream;
@@ -26,5 +27,5 @@ pub use listing::Listing;
 pub use path::{RemotePath, printable};
 pub use profile::{Profile, SetMtime};
 pub use session::{Server, Session};
-pub use transfer::UploadKind;
+pub use upload::UploadKind;
 pub mod url;

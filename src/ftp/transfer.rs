@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::attributes::SizeAndTime;
 use super::command::Command;
 use super::data::DataStream;
 use super::error::{Error, ErrorKind, Result};
@@ -19,40 +18,9 @@ use super::reply::Reply;
 use super::session::{Session, State};
 use super::tls::TlsVersion;
 
-/// How an upload changes the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UploadKind {
-    /// `STOR`: the file is made, or emptied first.
-    Store,
-    /// `APPE`: what is sent is added to its end.
-    Append,
-    /// `REST` and `STOR`: what is sent replaces the bytes from this offset on. Only where that was proved.
-    Range(u64),
-}
-
-impl UploadKind {
-    /// Its verb, and the offset for `REST`.
-    fn command(self) -> (&'static str, u64) {
-        match self {
-            Self::Store => ("STOR", 0),
-            Self::Append => ("APPE", 0),
-            Self::Range(offset) => ("STOR", offset),
-        }
-    }
-}
-
-impl std::fmt::Display for UploadKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Range(offset) => write!(f, "STOR at {offset} of"),
-            kind => f.write_str(kind.command().0),
-        }
-    }
-}
-
 /// Whether an upload's bytes may leave before the server has agreed to take them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Start {
+pub(super) enum Start {
     /// Its first reply is waited for.
     Agreed,
     /// They may: what a server that refuses has not taken is lost with the connection.
@@ -60,10 +28,10 @@ enum Start {
 }
 
 /// A transfer whose command is on its way.
-struct Launched {
+pub(super) struct Launched {
     armed: Armed,
     was_armed: bool,
-    operation: String,
+    pub(super) operation: String,
     /// Commands before the transfer's own that are yet to be answered.
     before: Vec<Command>,
 }
@@ -76,7 +44,7 @@ pub(super) struct Begun {
 }
 
 /// Why a transfer did not begin.
-enum Refusal {
+pub(super) enum Refusal {
     /// The server's word on the transfer itself.
     Transfer(Reply),
     /// The data connection did not stand: nothing is said about the file.
@@ -115,110 +83,10 @@ impl Session {
         }
     }
 
-    /// Starts an upload to `file`, as `kind` says.
-    ///
-    /// Its bytes may leave at once: what a server that refuses has not taken is lost with the connection, and the refusal
-    /// is the answer to the end of the transfer.
-    pub async fn upload(&mut self, kind: UploadKind, file: &RemotePath) -> Result<DataStream> {
-        if let UploadKind::Range(_) = kind {
-            return Ok(self.upload_to_known(kind, file).await?.0);
-        }
-        let argument = self.argument(file).await?;
-        let rest = self.rest(0).await?.into_iter().collect();
-        let command = Command::new(kind.command().0, argument);
-        let begun = self.open(rest, command, Start::Eager).await?;
-        self.stale_rest = false;
-        Ok(begun.stream)
-    }
-
-    /// [`Session::upload`], with the size and time that the file had until then, asked in the same flight where that is
-    /// possible. Of a range nothing begins before the server has taken its offset.
-    pub async fn upload_to_known(
-        &mut self,
-        kind: UploadKind,
-        file: &RemotePath,
-    ) -> Result<(DataStream, SizeAndTime)> {
-        let (verb, offset) = kind.command();
-        let argument = self.argument(file).await?;
-        let ask = self.size_and_mtime_commands(&argument);
-        let asked = ask.len();
-        let command = Command::new(verb, argument);
-        if offset > 0 {
-            return self.range_of_known(ask, offset, command).await;
-        }
-        let before = [ask, self.rest(0).await?.into_iter().collect()].concat();
-        let begun = self.open(before, command, Start::Agreed).await?;
-        self.stale_rest = false;
-        match self.read_size_and_mtime(&begun.before[..asked.min(begun.before.len())]) {
-            Ok(known) => Ok((begun.stream, known)),
-            Err(error) => {
-                // Nothing was sent: the file is as it was.
-                self.give_up(begun.stream).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// `REST` and `STOR` with nothing between them, so that no server forgets the offset and empties the file.
-    async fn range_of_known(
-        &mut self,
-        ask: Vec<Command>,
-        offset: u64,
-        command: Command,
-    ) -> Result<(DataStream, SizeAndTime)> {
-        let rest = Command::new("REST", offset.to_string());
-        if !self.is_armed() {
-            let address = self.passive().await?;
-            self.armed = Some(Armed::begin(address, self.server.config.connect_timeout));
-        }
-        self.stale_rest = true;
-        let replies = self
-            .exchange_all([ask.clone(), vec![rest.clone()]].concat())
-            .await?;
-        let known = self.read_size_and_mtime(&replies[..ask.len().min(replies.len())])?;
-        match replies.get(ask.len()) {
-            Some(reply) if reply.is_intermediate() => {}
-            Some(reply) => return Err(Error::from_reply(rest.to_string(), reply)),
-            None => {
-                return Err(Error::new(
-                    ErrorKind::Protocol,
-                    rest.to_string(),
-                    "no reply",
-                ));
-            }
-        }
-        let Some(armed) = self.armed.take() else {
-            return Err(Error::new(
-                ErrorKind::Lost,
-                command.to_string(),
-                "no data connection",
-            ));
-        };
-        let launched = self.send_flight(armed, false, Vec::new(), command).await?;
-        let operation = launched.operation.clone();
-        match self.race(launched).await? {
-            Ok(begun) => {
-                self.stale_rest = false;
-                Ok((begun.stream, known))
-            }
-            Err(Refusal::Connection(reply) | Refusal::Transfer(reply)) => {
-                Err(Error::from_reply(operation, &reply))
-            }
-        }
-    }
-
-    /// Ends an upload of which no byte was sent.
-    pub async fn give_up(&mut self, mut stream: DataStream) {
-        let ended = stream.end_sending().await;
-        if self.finish("upload given up").await.is_err() || ended.is_err() {
-            debug!(session = self.id, "an upload could not be given up");
-        }
-    }
-
     /// `REST offset`, where one is needed: 0 only undoes one left over from a transfer that never came.
     ///
     /// Where it is not known yet whether the server has `REST`, this asks, and the answer holds for the transfer.
-    async fn rest(&mut self, offset: u64) -> Result<Option<Command>> {
+    pub(super) async fn rest(&mut self, offset: u64) -> Result<Option<Command>> {
         if offset == 0 && !self.stale_rest {
             return Ok(None);
         }
@@ -413,7 +281,7 @@ impl Session {
         self.open(before, command, Start::Agreed).await
     }
 
-    async fn open(
+    pub(super) async fn open(
         &mut self,
         before: Vec<Command>,
         command: Command,
@@ -509,7 +377,7 @@ impl Session {
     }
 
     /// Sends `before` and `command`, whose transfer will use `armed`.
-    async fn send_flight(
+    pub(super) async fn send_flight(
         &mut self,
         armed: Armed,
         was_armed: bool,
@@ -558,7 +426,10 @@ impl Session {
     }
 
     /// Waits for the data connection and the replies to `launched`, whichever comes first.
-    async fn race(&mut self, launched: Launched) -> Result<std::result::Result<Begun, Refusal>> {
+    pub(super) async fn race(
+        &mut self,
+        launched: Launched,
+    ) -> Result<std::result::Result<Begun, Refusal>> {
         let (connect_patience, patience) = self.patience();
         let tls = self.data_tls.clone();
         let Launched {

@@ -1,0 +1,104 @@
+//! The streams of one content, and its readers as far as they can be told from where they read.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::Error;
+
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    pub(super) running: Vec<Stream>,
+    pub(super) next_id: u64,
+    /// The last failures, and how many there were in all: a reader takes those that came while it waited.
+    pub(super) failures: VecDeque<Failure>,
+    pub(super) failed: u64,
+    /// Where readers stand, the latest last.
+    pub(super) cursors: VecDeque<Cursor>,
+    /// Reads in a row that went on from none of them.
+    pub(super) jumps: u32,
+    /// Where streams of their own were begun, far ahead of a reader.
+    pub(super) lanes: BTreeSet<u64>,
+    /// How much each of the latest of those brings.
+    pub(super) segment: u64,
+}
+
+/// A reader, as far as it can be told from where it reads.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    /// Where its last read ended.
+    pub(super) end: u64,
+    /// How far to read ahead if the next one goes on from there.
+    pub(super) ahead: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: u64,
+    /// The next byte it will bring.
+    pub(super) position: u64,
+    /// Readers wait for bytes before this.
+    pub(super) demanded: u64,
+    /// It goes on to here without being asked.
+    pub(super) limit: u64,
+    /// Nobody is expected to go on from its limit: it was started by one of many jumps, or another stream begins there.
+    pub(super) ends_at_limit: bool,
+    pub(super) extended: Arc<Notify>,
+}
+
+/// Why a stream ended early, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) position: u64,
+    pub(super) error: Error,
+}
+
+impl Streams {
+    /// How far to read ahead of a read from `offset` to `end`, by whether it goes on from an earlier one; noted once.
+    pub(super) fn follow(&mut self, offset: u64, end: u64, first: bool, window_bytes: u64) -> u64 {
+        // One that has not gone on yet does so at its very end: near it, chance comes by too often.
+        let near = |cursor: &Cursor| match cursor.ahead {
+            0 => offset == cursor.end,
+            _ => offset.abs_diff(cursor.end) <= GAP,
+        };
+        let found = self
+            .cursors
+            .iter()
+            .enumerate()
+            .filter(|(_, cursor)| near(cursor))
+            .min_by_key(|(_, cursor)| cursor.end.abs_diff(offset));
+        let found = found.map(|(index, _)| index);
+        if !first {
+            return found.map_or(0, |index| self.cursors[index].ahead);
+        }
+        // The start of a file is where a reader of all of it begins.
+        let known = found.and_then(|index| self.cursors.remove(index));
+        let ahead = match &known {
+            Some(cursor) => (cursor.ahead * 2).clamp(FIRST_AHEAD, window_bytes),
+            None if offset == 0 => (FIRST_AHEAD / 4).min(window_bytes),
+            None => 0,
+        };
+        self.jumps = match known {
+            Some(_) => 0,
+            None => self.jumps + 1,
+        };
+        if self.cursors.len() >= CURSORS {
+            self.cursors.pop_front();
+        }
+        self.cursors.push_back(Cursor { end, ahead });
+        ahead
+    }
+}
+
+/// A gap that is read through: as many bytes as come in the round trips that a new stream costs on a fast link.
+pub(super) const GAP: u64 = 512 << 10;
+
+/// First read-ahead of a sequential reader; doubled by each further read.
+const FIRST_AHEAD: u64 = 512 << 10;
+
+/// Readers of one file that are told apart.
+const CURSORS: usize = 64;
+
+/// A rest of the file that is fetched to its end: ending a transfer properly is cheaper than stopping it.
+pub(super) const SMALL_REST: u64 = 256 << 10;
