@@ -37,7 +37,7 @@ pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
 use reader::Bounds;
 pub use reader::{Content, Version};
-pub use uploads::Source;
+pub use uploads::{End, Source};
 
 /// Bounds of the caches.
 #[derive(Clone, Debug)]

@@ -23,6 +23,15 @@ pub struct Source {
     pub size: u64,
 }
 
+/// Where bytes are added to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At the end that it had when it was opened, or not at all.
+    Known,
+    /// At the end that it has, as `O_APPEND` asks.
+    Any,
+}
+
 impl Remote {
     /// Makes or replaces the file at `path` by one `STOR` of all of `source`.
     ///
@@ -75,7 +84,8 @@ impl Remote {
         outcome
     }
 
-    /// Adds the bytes of `source` behind `base` to the file at `path`, which the server must have in that version.
+    /// Adds the bytes of `source` behind `base` to the file at `path`. The server must have it in that version, unless they
+    /// are for `end` wherever that is: then the entry tells by its size if it was elsewhere.
     ///
     /// # Errors
     /// [`Error::Stale`] if it has another; [`Error::Unsupported`] if `APPE` does not append on this server.
@@ -84,11 +94,15 @@ impl Remote {
         path: &RemotePath,
         source: &Source,
         base: Version,
+        end: End,
         wishes: Wishes,
     ) -> Result<Entry> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
         self.prove(Proof::Append, &dir).await?;
-        let opened = self.open_over(path, UploadKind::Append, base).await?;
+        let opened = match end {
+            End::Known => self.open_over(path, UploadKind::Append, base).await?,
+            End::Any => Upload::append(self.pool(), path).await?,
+        };
         let mut from = base.size;
         let mut sent = self
             .send(path, Ok(opened), source, from..source.size, wishes)
@@ -317,7 +331,11 @@ impl Remote {
             None => self.current(path).await?,
         };
         let mode = wishes.mode.filter(|_| confirmed.mode_set);
-        self.has(path, source.size, found, mode)
+        let size = match confirmed.before {
+            Some((before, _)) => before + (range.end - range.start),
+            None => source.size,
+        };
+        self.has(path, size, found, mode)
     }
 
     /// Checks that the server has `size` bytes at `path`, and remembers the file.

@@ -106,7 +106,10 @@ impl Session {
             false => Vec::new(),
         };
         let (kinds, commands): (Vec<After>, Vec<Command>) = after.into_iter().unzip();
-        let (_, replies) = self.finish_and(operation, commands).await?;
+        let ended = self.finish_and(operation, commands).await;
+        let before = std::mem::take(&mut self.answered);
+        confirmed.before = self.read_size_and_mtime(&before).ok();
+        let (_, replies) = ended?;
         let mut asked = Vec::new();
         for (kind, reply) in kinds.into_iter().zip(replies) {
             match kind {
@@ -409,6 +412,8 @@ pub struct Wishes {
 /// What the server said right behind an upload.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Confirmed {
+    /// What it had before, where that was asked ahead of the upload.
+    pub before: Option<SizeAndTime>,
     /// What it has now; `None` where it was not asked, or did not say.
     pub found: Option<SizeAndTime>,
     /// The permission bits are as wished.

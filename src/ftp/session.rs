@@ -90,6 +90,9 @@ pub struct Session {
     pub(super) state: State,
     /// The running transfer's preliminary reply was taken.
     pub(super) said_begun: bool,
+    /// Commands ahead of the running transfer whose replies are not taken yet, and the replies that are.
+    pub(super) owed: Vec<Command>,
+    pub(super) answered: Vec<Reply>,
     /// A final reply that came in place of a preliminary one.
     pub(super) early_final: Option<Reply>,
     /// A `REST` was sent and no transfer took it: some servers would apply it to the next one.
@@ -164,6 +167,8 @@ impl Session {
             data_tls: tls.filter(|_| secure),
             state: State::Idle,
             said_begun: false,
+            owed: Vec::new(),
+            answered: Vec::new(),
             early_final: None,
             stale_rest: false,
             armed: None,

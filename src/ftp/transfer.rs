@@ -131,6 +131,13 @@ impl Session {
         }
         self.state = State::Broken;
         let patience = self.server.config.timeout;
+        for command in std::mem::take(&mut self.owed) {
+            let reply = self.control.reply(&command, patience).await?;
+            if reply.code == 421 {
+                return Err(Error::from_reply(command.to_string(), &reply));
+            }
+            self.answered.push(reply);
+        }
         let queues = self.knows(|profile| profile.queues_commands());
         let mut after = after;
         // Then the next data connection is negotiated by the way.
@@ -293,13 +300,21 @@ impl Session {
         // libunftp may say 226 to bytes that came early, and 150 after that.
         let in_order = !self.knows(|profile| profile.is_unordered());
         let eager = start == Start::Eager && self.data_tls.is_none() && in_order;
+        self.answered.clear();
         loop {
             let (launched, answered) = self.launch(before.clone(), command.clone()).await?;
-            if eager && launched.before.is_empty() {
+            // After a REST nothing may be sent that would stand at the wrong place.
+            if eager
+                && launched
+                    .before
+                    .iter()
+                    .all(|command| command.verb() != "REST")
+            {
+                self.answered = answered;
                 let stream = self.connect_eagerly(launched).await?;
                 return Ok(Begun {
                     stream,
-                    before: answered,
+                    before: Vec::new(),
                 });
             }
             let (was_armed, operation) = (launched.was_armed, launched.operation.clone());
@@ -404,10 +419,12 @@ impl Session {
 
     /// Waits for the data connection alone: what the server says is heard at the end.
     async fn connect_eagerly(&mut self, launched: Launched) -> Result<DataStream> {
+        self.owed = launched.before;
         let tcp = launched.armed.connected().await;
         let (connecting, patience) = self.patience();
         let stream = match tcp {
             Ok(tcp) => DataStream::over(tcp, None, connecting, patience).await,
+            Err(error) if !self.owed.is_empty() => Err(error),
             // A server that refuses the command may close its data port before we see its reply.
             Err(error) => {
                 let reply = self.control.reply(&launched.operation, REFUSAL_PATIENCE);

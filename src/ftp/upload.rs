@@ -59,6 +59,21 @@ impl Session {
         Ok(begun.stream)
     }
 
+    /// Starts an upload that adds to the end of `file`, whatever that is by now; what it was is asked in the same flight, and
+    /// told at the end of the transfer.
+    pub async fn append(&mut self, file: &RemotePath) -> Result<DataStream> {
+        let argument = self.argument(file).await?;
+        let ask = self.size_and_mtime_commands(&argument);
+        let before = [ask, self.rest(0).await?.into_iter().collect()].concat();
+        let command = Command::new("APPE", argument);
+        let begun = self.open(before, command, Start::Eager).await?;
+        if !begun.before.is_empty() {
+            self.answered = begun.before;
+        }
+        self.stale_rest = false;
+        Ok(begun.stream)
+    }
+
     /// [`Session::upload`], with the size and time that the file had until then, asked in the same flight where that is
     /// possible. Of a range nothing begins before the server has taken its offset.
     pub async fn upload_to_known(

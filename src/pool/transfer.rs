@@ -119,7 +119,21 @@ impl Upload {
         Ok(Self::running(lease, stream, file, kind))
     }
 
-    /// The same, with the size and time that the file had until then.
+    /// Starts one that adds to the end of `file`, whatever that is by now: [`Confirmed::before`] tells.
+    pub async fn append(pool: &Pool, file: &RemotePath) -> Result<Self> {
+        let mut lease = pool.lease(Purpose::Data).await?;
+        let stream = match lease.append(file).await {
+            Err(error) if error.is_connection() => {
+                debug!(%error, "upload again on a new session");
+                lease.reconnect().await?;
+                lease.append(file).await?
+            }
+            outcome => outcome?,
+        };
+        Ok(Self::running(lease, stream, file, UploadKind::Append))
+    }
+
+    /// [`Upload::open`], with the size and time that the file had until then.
     pub async fn open_known(
         pool: &Pool,
         file: &RemotePath,

@@ -8,7 +8,7 @@ use tracing::debug;
 use super::attr::{unix_seconds, version};
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
-use crate::cache::{self, Source, Version};
+use crate::cache::{self, End, Source, Version};
 use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{RemotePath, Wishes};
 
@@ -20,7 +20,7 @@ enum Plan {
     /// One `STOR`: there is nothing on the server that could be lost.
     Store,
     /// `APPE` of what lies behind this version.
-    Append(Version),
+    Append(Version, End),
     /// `REST` and `STOR` of these ranges over this version.
     Overwrite(Version, Vec<Range<u64>>),
     /// All of it under another name, then renamed over the old file.
@@ -56,6 +56,10 @@ impl Vfs {
                 sent.inspect_err(|error| staged.state().failed = Some(error.to_string()))?;
             let now = version(&entry);
             staged.committed(now);
+            if now.size != state.size {
+                debug!(%path, "others have written to it as well");
+                staged.rebased(now)?;
+            }
             self.with_node(ino, |node| {
                 node.entry = Some(entry);
                 node.cached = Some(now);
@@ -133,10 +137,14 @@ impl Vfs {
                 }
                 outcome => Ok(outcome?),
             },
-            Plan::Append(base) => match self.remote.append(path, &source, base, wishes).await {
-                Err(cache::Error::Unsupported(_)) => self.replace(ino, path, staged, state).await,
-                outcome => Ok(outcome?),
-            },
+            Plan::Append(base, end) => {
+                match self.remote.append(path, &source, base, end, wishes).await {
+                    Err(cache::Error::Unsupported(_)) => {
+                        self.replace(ino, path, staged, state).await
+                    }
+                    outcome => Ok(outcome?),
+                }
+            }
             Plan::Overwrite(base, ranges) => {
                 let sent = self.remote.overwrite(path, &source, base, &ranges, wishes);
                 match sent.await {
@@ -234,7 +242,11 @@ fn plan(state: &State, occupied: bool) -> Plan {
         return Plan::Store;
     }
     if state.only_grown() {
-        return Plan::Append(base);
+        let end = match state.at_any_end {
+            true => End::Any,
+            false => End::Known,
+        };
+        return Plan::Append(base, end);
     }
     match state.small_changes() {
         Some(ranges) => Plan::Overwrite(base, ranges),

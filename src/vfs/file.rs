@@ -186,9 +186,11 @@ impl Vfs {
             return Err(Error::BadHandle);
         };
         let (staged, _order) = self.stage_to_change(ino).await?;
-        let offset = if append { staged.state().size } else { offset };
         // Local and short: a page cache away. Mostly on the kernel session's own thread, which may wait.
-        staged.write(offset, bytes)?;
+        match append {
+            true => staged.append(bytes)?,
+            false => staged.write(offset, bytes)?,
+        }
         Ok(())
     }
 

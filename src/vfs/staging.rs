@@ -44,6 +44,8 @@ pub struct State {
     local: RangeSet<u64>,
     /// Bytes written since the last commit.
     dirty: RangeSet<u64>,
+    /// Whether all that was written since the last commit was to be added at the end, wherever that is.
+    pub at_any_end: bool,
     /// Whether anything is to be sent, be it only an empty file.
     pub changed: bool,
     /// Why the last commit failed, if nothing was written since.
@@ -86,6 +88,7 @@ impl Staging {
                 size,
                 local: RangeSet::new(),
                 dirty: RangeSet::new(),
+                at_any_end: base.is_some(),
                 changed: base.is_none(),
                 failed: None,
                 written: SystemTime::now(),
@@ -130,6 +133,17 @@ impl Staged {
     /// What it holds. Never kept across an await.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while locked")
+    }
+
+    /// Adds `bytes` at the end; the caller holds `order`.
+    pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let (offset, at_any_end) = {
+            let state = self.state();
+            (state.size, state.at_any_end)
+        };
+        self.write(offset, bytes)?;
+        self.state().at_any_end = at_any_end;
+        Ok(())
     }
 
     /// Writes `bytes` at `offset`; the caller holds `order`.
@@ -184,8 +198,20 @@ impl Staged {
         state.base = Some(version);
         state.base_end = version.size;
         state.dirty.clear();
+        state.at_any_end = true;
         state.changed = false;
         state.failed = None;
+    }
+
+    /// The server has it as `version` now, in which others have changed what lies before the bytes that were added: all of
+    /// it is read from there. The caller holds `order`.
+    pub fn rebased(&self, version: Version) -> io::Result<()> {
+        let mut state = self.state();
+        self.file.set_len(version.size)?;
+        state.local = RangeSet::new();
+        state.base_end = version.size;
+        state.size = version.size;
+        Ok(())
     }
 }
 
@@ -228,6 +254,7 @@ impl State {
 
     fn touch(&mut self) {
         self.changed = true;
+        self.at_any_end = false;
         self.failed = None;
         self.written = SystemTime::now();
         // A time that was set before this write would not be true any more.

@@ -94,7 +94,16 @@ impl Mounted {
     /// # Panics
     /// Unless the daemon has ended with 0, has left nothing in its staging folder and has logged no error.
     pub fn unmount(mut self) {
-        let unmounted = self.in_time(fusermount(&["-u"], &self.path), "fusermount3 -u");
+        let started = Instant::now();
+        let unmounted = loop {
+            let unmounted = self.in_time(fusermount(&["-u"], &self.path), "fusermount3 -u");
+            // Right after it was mounted, the daemon's own first look at it may not be over.
+            let busy = unmounted.stderr.contains("busy");
+            if unmounted.status.success() || !busy || started.elapsed() > STARTING {
+                break unmounted;
+            }
+            pause();
+        };
         assert!(unmounted.status.success(), "{unmounted:?}\n{}", self.log());
         let ended = wait(&mut self.daemon, STOPPING);
         let status = ended.unwrap_or_else(|| panic!("ftpfs does not end:\n{}", self.log()));

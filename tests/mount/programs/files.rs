@@ -13,6 +13,7 @@ pub const TRIALS: &[(&str, Run)] = &[
         open_files_survive_removes_and_renames,
     ),
     ("renames_do_as_they_are_told", renames_do_as_they_are_told),
+    ("what_others_append_stays", what_others_append_stays),
 ];
 
 fn dd_and_truncate_change_parts(bench: &mut Bench) -> Result<(), Failed> {
@@ -75,5 +76,24 @@ fn open_files_survive_removes_and_renames(bench: &mut Bench) -> Result<(), Faile
 fn renames_do_as_they_are_told(bench: &mut Bench) -> Result<(), Failed> {
     bench.python("renames.py");
     bench.sh(r#"diff -r . "$ROOT"; diff <(ls -A) <(ls -A "$ROOT")"#);
+    Ok(())
+}
+
+fn what_others_append_stays(bench: &mut Bench) -> Result<(), Failed> {
+    if !bench.able.appends {
+        // The file is replaced as a whole there, and a change of others refuses that: see the fault trials.
+        return Ok(());
+    }
+    bench.sh(r#"
+        echo one >log
+        [[ $(cat log) == one ]]
+        # Behind the mount's back, which believes what it knows for a while yet.
+        echo two >>"$ROOT/log"
+        echo three >>log
+        [[ $(cat "$ROOT/log") == $'one\ntwo\nthree' ]] || fail "$(cat "$ROOT/log")"
+        [[ $(cat log) == $'one\ntwo\nthree' ]] || fail "$(cat log)"
+        echo four >>log
+        [[ $(cat "$ROOT/log") == $'one\ntwo\nthree\nfour' ]] || fail "$(cat "$ROOT/log")"
+        "#);
     Ok(())
 }

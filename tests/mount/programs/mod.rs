@@ -57,30 +57,32 @@ struct Abilities {
     links: bool,
     /// Every name that Linux takes.
     all_names: bool,
+    /// Bytes at the end of a file: `APPE`.
+    appends: bool,
     /// Enough operations per second for the long runs.
     quick: bool,
 }
 
 #[rustfmt::skip]
 fn abilities(kind: ServerKind) -> Abilities {
-    let row = |[modes, file_times, dir_times, links, all_names, quick]: [bool; 6]| {
-        Abilities { modes, file_times, dir_times, links, all_names, quick }
+    let row = |[modes, file_times, dir_times, links, all_names, appends, quick]: [bool; 7]| {
+        Abilities { modes, file_times, dir_times, links, all_names, appends, quick }
     };
     const Y: bool = true;
     const N: bool = false;
     match kind {
-        //                                modes  file   dir    links  all    quick
+        //                                modes  file   dir    links  all    APPE   quick
         //                                       times  times         names
-        ServerKind::Embedded       => row([N,    N,     N,     N,     Y,     Y]),
+        ServerKind::Embedded       => row([N,    N,     N,     N,     Y,     Y,     Y]),
         // MDTM sets the times of files only.
-        ServerKind::Vsftpd         => row([Y,    Y,     N,     N,     Y,     Y]),
-        ServerKind::Proftpd        => row([Y,    Y,     Y,     Y,     Y,     Y]),
+        ServerKind::Vsftpd         => row([Y,    Y,     N,     N,     Y,     Y,     Y]),
+        ServerKind::Proftpd        => row([Y,    Y,     Y,     Y,     Y,     Y,     Y]),
         // Refuses backslashes, and takes spaces from the end of a name.
-        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     N,     Y]),
+        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     N,     Y,     Y]),
         // MFMT refuses folders.
-        ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     N]),
+        ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     Y,     N]),
         // Replaces a file by moving the old one aside.
-        ServerKind::ProftpdDefault => row([Y,    Y,     Y,     N,     Y,     N]),
+        ServerKind::ProftpdDefault => row([Y,    Y,     Y,     N,     Y,     N,     N]),
     }
 }
 
