@@ -13,6 +13,10 @@
 //! Beside those of RFC 959 (control connection, data connection, reply, session, transfer) and of FUSE (inode, lookup
 //! count, handle, flush, release, forget):
 //! - **lease**: a session on loan from the pool.
+//! - **armed**: of a session: its next data connection is there already, so that a transfer waits one round trip.
+//! - **flight**: commands that leave together, before the first of them is answered.
+//! - **lane**: a download of a part of a file that lies far ahead of its reader.
+//! - **proof**: a test, on a scratch file, of what could lose data if it were only believed.
 //! - **parked**: a download that has reached its limit and waits for a reader that goes on.
 //! - **settled**: an entry of which nothing more exact can be asked; a `LIST` tells minutes, `MDTM` seconds.
 //! - **staged**: written to a local file, and not on the server yet.
@@ -36,7 +40,8 @@
 //! 8. fork comes before the runtime, any thread, any socket.
 //! 9. Success of `close` and `fsync` means that the server has confirmed every byte (its final reply, and its size).
 //!    Success is never invented: what the server cannot be told (a mode, a time) is kept by the mount, and said once.
-//! 10. The file being replaced stays whole on the server until its replacement is whole there.
+//! 10. The file being replaced stays whole on the server until its replacement is whole there. Small changes within a file
+//!     are written in place, after a proof that this changes nothing else.
 
 pub mod cache;
 pub mod cli;

@@ -224,7 +224,7 @@ impl Remote {
 
     /// Asks the exact times in those of `dirs` that are listed.
     fn settle_ahead(&self, dirs: Vec<RemotePath>) {
-        let (mut tellers, mut files) = (Vec::new(), Vec::new());
+        let (mut settling, mut files) = (Vec::new(), Vec::new());
         for dir in dirs {
             let Some(folder) = self.listings().fresh(&dir) else {
                 continue;
@@ -233,8 +233,8 @@ impl Remote {
             if unsettled.is_empty() || files.len() > MOST_FILES {
                 continue;
             }
-            if let Ok(teller) = self.begin_settling(&dir) {
-                tellers.push(teller);
+            if let Ok(begun) = self.begin_settling(&dir) {
+                settling.push(begun);
                 files.extend(unsettled);
             }
         }
@@ -242,12 +242,7 @@ impl Remote {
             return;
         }
         let remote = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = remote.settle_all(files).await {
-                debug!(%error, "no exact times ahead");
-            }
-            drop(tellers);
-        });
+        tokio::spawn(async move { remote.settle_all(files, &settling).await });
     }
 }
 

@@ -2,9 +2,10 @@
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tracing::debug;
 
 use super::listings::{Folder, Item};
-use super::{Remote, Result};
+use super::{Error, Remote, Result};
 use crate::ftp::RemotePath;
 use crate::ftp::list::Entry;
 use crate::pool::{Retry, on_session};
@@ -13,7 +14,12 @@ impl Remote {
     /// Asks the exact time of `path`, and in the same flight those of the files after it in its folder.
     pub(super) async fn settle(&self, path: &RemotePath) -> Result<Option<Item>> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
+        let mut told: Option<Asked> = None;
         loop {
+            if let Some(asked) = &mut told {
+                // Before the look, so that no answer is missed between looking and waiting.
+                asked.borrow_and_update();
+            }
             let Some(folder) = self.listings().known(&dir) else {
                 return self.stat_boxed(path).await;
             };
@@ -21,39 +27,48 @@ impl Remote {
                 Some(item) if !item.settled => {}
                 other => return Ok(other.cloned()),
             }
-            let mut asked = match self.begin_settling(&dir) {
-                Ok(teller) => {
-                    let unsettled = unsettled(&dir, &folder, path.name());
-                    self.asked_exactly(&dir);
-                    // Changing a listing that somebody holds would copy it.
-                    drop(folder);
-                    let outcome = self.settle_all(unsettled).await;
-                    drop(teller);
-                    outcome?;
-                    continue;
-                }
-                Err(asked) => asked,
+            let Some(asked) = &mut told else {
+                told = Some(self.ask_exactly(&dir, &folder, path.name()));
+                continue;
             };
-            // Ends when the sender is dropped.
-            while asked.changed().await.is_ok() {}
+            // Changing a listing that somebody holds would copy it.
+            drop(folder);
+            // At each flight that is answered; an error means that the asking is over.
+            if asked.changed().await.is_err() {
+                let failure = asked.borrow().clone();
+                if let Some(error) = failure {
+                    return Err(error);
+                }
+                told = None;
+            }
         }
     }
 
-    /// Whoever gets the teller asks; the others wait until it is dropped.
-    pub(super) fn begin_settling(
-        &self,
-        dir: &RemotePath,
-    ) -> std::result::Result<Settling, watch::Receiver<()>> {
+    /// Sees to it that the exact times in `dir` are asked, first of all that of `name`.
+    fn ask_exactly(&self, dir: &RemotePath, folder: &Folder, name: &[u8]) -> Asked {
+        let settling = match self.begin_settling(dir) {
+            Ok(settling) => settling,
+            Err(asked) => return asked,
+        };
+        let unsettled = unsettled(dir, folder, name);
+        self.asked_exactly(dir);
+        let (remote, asked) = (self.clone(), settling.teller.subscribe());
+        tokio::spawn(async move { remote.settle_all(unsettled, &[settling]).await });
+        asked
+    }
+
+    /// Whoever gets the first asks; the others are told of each answer by the second.
+    pub(super) fn begin_settling(&self, dir: &RemotePath) -> std::result::Result<Settling, Asked> {
         let mut settling = self.inner.settling.lock().expect("no panic while locked");
         if let Some(asked) = settling.get(dir) {
             return Err(asked.clone());
         }
-        let (teller, asked) = watch::channel(());
+        let (teller, asked) = watch::channel(None);
         settling.insert(dir.clone(), asked);
         Ok(Settling {
             remote: self.clone(),
             dir: dir.clone(),
-            _teller: teller,
+            teller,
         })
     }
 
@@ -75,10 +90,27 @@ impl Remote {
         ))
     }
 
-    /// Asks the exact times of `files`, and remembers them.
-    pub(super) async fn settle_all(&self, files: Vec<Unsettled>) -> Result<()> {
-        self.settled(self.exact_times(files).await?);
-        Ok(())
+    /// Asks the exact times of `files`, remembers them, and tells those who wait in the folders of `settling`.
+    pub(super) async fn settle_all(&self, files: Vec<Unsettled>, settling: &[Settling]) {
+        let mut flights = self.exact_flights(files);
+        while let Some(flight) = flights.join_next().await {
+            match flight {
+                Ok(Ok(times)) => {
+                    self.settled(times);
+                    settling.iter().for_each(|one| drop(one.teller.send(None)));
+                }
+                Ok(Err(error)) => {
+                    debug!(%error, "no exact times");
+                    settling
+                        .iter()
+                        .for_each(|one| drop(one.teller.send(Some(error.clone()))));
+                    // The others are given up with it.
+                    return;
+                }
+                // Given up, or panicked: whoever waits asks himself.
+                Err(_) => return,
+            }
+        }
     }
 
     pub(super) fn settled(&self, times: Vec<Exact>) {
@@ -90,26 +122,36 @@ impl Remote {
         }
     }
 
-    /// The exact times of `files`, and the sizes of those that their listing gave none, asked on several sessions at once.
+    /// The exact times of `files`, and the sizes of those that their listing gave none.
     async fn exact_times(&self, files: Vec<Unsettled>) -> Result<Vec<Exact>> {
+        let mut times = Vec::with_capacity(files.len());
+        for flight in self.exact_flights(files).join_all().await {
+            times.extend(flight?);
+        }
+        Ok(times)
+    }
+
+    /// Asks on several sessions side by side; one is left for others.
+    fn exact_flights(&self, files: Vec<Unsettled>) -> JoinSet<Result<Vec<Exact>>> {
+        let mut flights = JoinSet::new();
         // Names that cannot be sent would fail the flight; nothing more can be learned of them.
         let (asked, unsayable): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.path.is_sayable());
-        let mut flights = JoinSet::new();
+        let unsayable = unsayable.into_iter().map(|file| (file.path, None, None));
+        let unsayable: Vec<Exact> = unsayable.collect();
+        if !unsayable.is_empty() {
+            flights.spawn(async move { Ok(unsayable) });
+        }
         let mut asked = asked.into_iter().peekable();
         while asked.peek().is_some() {
             let flight: Vec<Unsettled> = asked.by_ref().take(FLIGHT).collect();
             let remote = self.clone();
-            flights.spawn(async move { remote.exact_flight(flight).await });
+            flights.spawn(async move {
+                let _turn = remote.inner.exact.acquire().await;
+                remote.exact_flight(flight).await
+            });
         }
-        let mut times: Vec<Exact> = unsayable
-            .into_iter()
-            .map(|file| (file.path, None, None))
-            .collect();
-        for flight in flights.join_all().await {
-            times.extend(flight?);
-        }
-        Ok(times)
+        flights
     }
 
     async fn exact_flight(&self, files: Vec<Unsettled>) -> Result<Vec<Exact>> {
@@ -151,6 +193,9 @@ impl Unsettled {
 /// What was asked of a file: its time in Unix seconds, and its size; `None` where the server does not say.
 type Exact = (RemotePath, Option<i64>, Option<u64>);
 
+/// Told of each answer; holds why the last question failed.
+pub(super) type Asked = watch::Receiver<Option<Error>>;
+
 /// Exact times that are asked while their listing is not confirmed yet.
 pub(super) type Early = (Settling, JoinHandle<Result<Vec<Exact>>>);
 
@@ -170,7 +215,7 @@ pub(super) fn unsettled(dir: &RemotePath, folder: &Folder, first: &[u8]) -> Vec<
 pub(super) struct Settling {
     remote: Remote,
     dir: RemotePath,
-    _teller: watch::Sender<()>,
+    teller: watch::Sender<Option<Error>>,
 }
 
 impl Drop for Settling {
@@ -184,8 +229,8 @@ impl Drop for Settling {
     }
 }
 
-/// Files whose exact times are asked in one flight.
-const SETTLED_AT_ONCE: usize = 2000;
+/// Files whose exact times are asked because of one.
+const SETTLED_AT_ONCE: usize = 10_000;
 
 /// Those of them that one session asks: as many as are sent before the first answer is back.
 const FLIGHT: usize = 200;

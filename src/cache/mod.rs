@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tracing::debug;
 
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
@@ -64,8 +64,10 @@ struct Inner {
     /// Names on the server that are ours for the moment, and not shown.
     hidden: Mutex<HashSet<RemotePath>>,
     /// Folders whose files' exact times are being asked.
-    settling: Mutex<HashMap<RemotePath, watch::Receiver<()>>>,
+    settling: Mutex<HashMap<RemotePath, exact::Asked>>,
     walks: Walks,
+    /// Turns for questions of exact times.
+    exact: Semaphore,
     /// Turns for listings, and for contents, that nobody has asked for yet.
     ahead: Semaphore,
     read_ahead: Semaphore,
@@ -95,6 +97,7 @@ impl Remote {
                 hidden: Mutex::default(),
                 settling: Mutex::default(),
                 walks: Walks::new(),
+                exact: Semaphore::new(EXACT_AT_ONCE),
                 ahead: Semaphore::new(AHEAD_AT_ONCE),
                 read_ahead: Semaphore::new(READ_AHEAD_AT_ONCE),
                 bounds: Bounds {
@@ -451,6 +454,9 @@ const LONGEST_WINDOW: u64 = 8 << 20;
 
 /// Files whose version is remembered; their blocks are bounded apart.
 const MOST_CONTENTS: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// Flights of questions for exact times at once: all sessions but one, by default.
+const EXACT_AT_ONCE: usize = 5;
 
 /// Small files that are read at once before they are asked for.
 const READ_AHEAD_AT_ONCE: usize = 6;

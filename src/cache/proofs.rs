@@ -3,6 +3,8 @@
 //! One real server's `APPE` replaces the file and says 226; of `REST` and `STOR` two zero the head of the file, and four
 //! cut its tail.
 
+use std::num::NonZeroU64;
+
 use bytes::BytesMut;
 use tracing::debug;
 
@@ -20,12 +22,15 @@ pub enum Proof {
     Range,
 }
 
+/// Where the test of [`Proof::Range`] writes.
+const TWO: NonZeroU64 = NonZeroU64::new(2).expect("not zero");
+
 impl Proof {
     /// What is stored first, what is sent then and how, and what must be there in the end.
     fn steps(self) -> (&'static [u8], UploadKind, &'static [u8], &'static [u8]) {
         match self {
             Self::Append => (b"abc", UploadKind::Append, b"def", b"abcdef"),
-            Self::Range => (b"abcdef", UploadKind::Range(2), b"XY", b"abXYef"),
+            Self::Range => (b"abcdef", UploadKind::Range(TWO), b"XY", b"abXYef"),
         }
     }
 

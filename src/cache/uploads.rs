@@ -1,6 +1,7 @@
 //! Uploads: sent, confirmed by the server's reply and by its size, and remembered.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -132,8 +133,8 @@ impl Remote {
     /// server must have in the version `base`.
     ///
     /// # Errors
-    /// [`Error::Stale`] if it has another; [`Error::Unsupported`] if this server does not patch files in place. After any
-    /// other error some of the bytes may be written.
+    /// [`Error::Stale`] if it has another; [`Error::Unsupported`] if this server does not patch files in place, or a range
+    /// begins with the file, which `STOR` would empty. After any other error some of the bytes may be written.
     pub async fn overwrite(
         &self,
         path: &RemotePath,
@@ -143,11 +144,20 @@ impl Remote {
         wishes: Wishes,
     ) -> Result<Entry> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
+        let kind = |range: &Range<u64>| {
+            let start = NonZeroU64::new(range.start).map(UploadKind::Range);
+            start.ok_or_else(|| {
+                let detail = "a range from the start of the file";
+                let error =
+                    ftp::Error::new(ErrorKind::NotImplemented, format!("STOR {path}"), detail);
+                Error::Unsupported(error)
+            })
+        };
+        let kinds: Vec<UploadKind> = ranges.iter().map(kind).collect::<Result<_>>()?;
         self.prove(Proof::Range, &dir).await?;
         let mut base = base;
         let mut entry = None;
-        for range in ranges {
-            let kind = UploadKind::Range(range.start);
+        for (range, kind) in ranges.iter().zip(kinds) {
             let opened = self.open_over(path, kind, base).await?;
             let mut sent = self
                 .send(path, Ok(opened), source, range.clone(), wishes)
@@ -306,6 +316,8 @@ impl Remote {
             match upload.send(&piece).await {
                 Ok(()) => {}
                 Err(error) if error.is_refusal() => {
+                    // Its session may be the only one, and the question needs one.
+                    drop(upload);
                     return Err(self.why_not_stored(path, error).await);
                 }
                 Err(error) => return Err(error.into()),

@@ -1,5 +1,7 @@
 //! Uploads: whole files, what is added to their end, and ranges within.
 
+use std::num::NonZeroU64;
+
 use tracing::debug;
 
 use super::attributes::SizeAndTime;
@@ -18,8 +20,9 @@ pub enum UploadKind {
     Store,
     /// `APPE`: what is sent is added to its end.
     Append,
-    /// `REST` and `STOR`: what is sent replaces the bytes from this offset on. Only where that was proved.
-    Range(u64),
+    /// `REST` and `STOR`: what is sent replaces the bytes from this offset on. Only where that was proved. Not from the
+    /// start: `STOR` without an offset empties the file.
+    Range(NonZeroU64),
 }
 
 impl UploadKind {
@@ -28,7 +31,7 @@ impl UploadKind {
         match self {
             Self::Store => ("STOR", 0),
             Self::Append => ("APPE", 0),
-            Self::Range(offset) => ("STOR", offset),
+            Self::Range(offset) => ("STOR", offset.get()),
         }
     }
 }
@@ -86,7 +89,7 @@ impl Session {
         let ask = self.size_and_mtime_commands(&argument);
         let asked = ask.len();
         let command = Command::new(verb, argument);
-        if offset > 0 {
+        if let UploadKind::Range(_) = kind {
             return self.range_of_known(ask, offset, command).await;
         }
         let before = [ask, self.rest(0).await?.into_iter().collect()].concat();

@@ -271,25 +271,41 @@ impl Pool {
     /// Opens and arms sessions in the background, so that the first to need them do not wait for logins.
     pub fn warm_up(&self) {
         let more = self.inner.config.max_sessions.min(WARM).saturating_sub(1);
-        for _ in 0..more {
+        // Two by two, until the server says no.
+        for side in 0..2 {
             let pool = self.clone();
             tokio::spawn(async move {
-                let Ok(permit) = pool.inner.sessions.clone().try_acquire_owned() else {
-                    return;
-                };
-                let mut permits = Permits {
-                    session: Some(permit),
-                    data: None,
-                };
-                match pool.connect().await {
-                    Ok(session) => pool.give_back(session, &mut permits),
-                    Err(error) if pool.inner.is_limit(&error) => {
-                        pool.inner.withhold(permits.session.take());
+                for _ in (side..more).step_by(2) {
+                    if !pool.open_ahead().await {
+                        break;
                     }
-                    // Whoever needs one will see for himself.
-                    Err(error) => debug!(%error, "no session in advance"),
                 }
             });
+        }
+    }
+
+    /// Opens and arms one session that nobody asked for; whether that worked.
+    async fn open_ahead(&self) -> bool {
+        let Ok(permit) = self.inner.sessions.clone().try_acquire_owned() else {
+            return false;
+        };
+        let mut permits = Permits {
+            session: Some(permit),
+            data: None,
+        };
+        match self.connect().await {
+            Ok(session) => {
+                self.give_back(session, &mut permits);
+                true
+            }
+            Err(error) => {
+                // Whoever needs one will see for himself.
+                debug!(%error, "no session in advance");
+                if self.inner.is_limit(&error) {
+                    self.inner.withhold(permits.session.take());
+                }
+                false
+            }
         }
     }
 
@@ -354,8 +370,18 @@ impl Inner {
     /// Takes a session away, and one from those for data as well.
     fn withhold(&self, permit: Option<OwnedSemaphorePermit>) {
         let Some(permit) = permit else { return };
+        let most = self.config.max_sessions;
+        let counted =
+            self.withheld
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |withheld| {
+                    // Those that exist are kept, and one in any case.
+                    let kept = self.open.load(Ordering::Relaxed).max(1);
+                    (most - withheld > kept).then_some(withheld + 1)
+                });
+        let Ok(withheld) = counted.map(|before| before + 1) else {
+            return;
+        };
         permit.forget();
-        let withheld = self.withheld.fetch_add(1, Ordering::Relaxed) + 1;
         info!(
             sessions = self.config.max_sessions.saturating_sub(withheld),
             "the server's limit of sessions"

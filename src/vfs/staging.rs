@@ -233,13 +233,15 @@ impl State {
             && self.dirty.first().is_none_or(|first| first.start >= base)
     }
 
-    /// What was written since the last commit, if that is little, and the base has the same size and was never cut.
+    /// What was written since the last commit, if that is little and within the file, not at its start, and the base has
+    /// the same size and was never cut.
     pub fn small_changes(&self) -> Option<Vec<std::ops::Range<u64>>> {
         let base = self.base?;
         let bytes: u64 = self.dirty.iter().map(|range| range.end - range.start).sum();
         let little = bytes <= LITTLE && self.dirty.len() <= FEW && bytes < base.size / 2;
+        let within = self.dirty.first().is_some_and(|first| first.start > 0);
         let same = self.size == base.size && self.base_end == base.size;
-        (little && same).then(|| self.dirty.iter().cloned().collect())
+        (little && within && same).then(|| self.dirty.iter().cloned().collect())
     }
 
     /// Whether any byte of the base is part of the file.
