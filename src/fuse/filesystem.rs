@@ -367,8 +367,9 @@ impl Filesystem for Adapter {
     ) {
         let vfs = self.vfs.clone();
         self.run(debug_span!("release", ino = ino.0, fh = fh.0), async move {
-            vfs.release(fh.0).await;
+            // The kernel waits for nothing here, and an unmount does not wait for the answer.
             reply.ok();
+            vfs.release(fh.0).await;
         });
     }
 
