@@ -81,6 +81,11 @@ impl Mounted {
             );
             pause();
         }
+        // In the table before it answers: unmounted by then, it would end in its handshake.
+        let mut look = Command::new("stat");
+        look.arg(&mounted.path);
+        let looked = mounted.in_time(look, "stat");
+        assert!(looked.status.success(), "{looked:?}\n{}", mounted.log());
         mounted
     }
 
