@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::{debug, warn};
 
@@ -13,7 +14,7 @@ use super::proofs::Proof;
 use super::{Error, Patch, Remote, Result, Version, file_entry};
 use crate::ftp::list::{Entry, Precision};
 use crate::ftp::{self, Confirmed, ErrorKind, RemotePath, SizeAndTime, UploadKind, Wishes};
-use crate::pool::{Retry, Unconfirmed, Upload, on_session};
+use crate::pool::{Download, Retry, Unconfirmed, Upload, on_session};
 
 /// What is sent: a local file, of which every byte up to `size` is there.
 #[derive(Clone, Debug)]
@@ -113,12 +114,16 @@ impl Remote {
                 Err(error) if is_lost(&error) => self.size_of(path).await?,
                 outcome => return outcome,
             };
-            // What arrived is the beginning of what was sent: go on behind it.
+            // What arrived is the beginning of what was sent: go on behind it. Unless others have added to the file
+            // meanwhile: by its size alone their bytes would pass for ours.
+            let ours = (from..=source.size).contains(&there)
+                && self.holds(path, source, from..there).await?;
+            if !ours {
+                self.patch(path, Patch::Doubt);
+                return Err(Error::Stale(path.clone()));
+            }
             if there == source.size {
                 return self.confirm(path, source.size).await;
-            }
-            if there < from || there > source.size {
-                return Err(Error::Stale(path.clone()));
             }
             from = there;
             let opened = Upload::open(self.pool(), path, UploadKind::Append).await;
@@ -127,6 +132,33 @@ impl Remote {
                 .await;
         }
         sent.inspect_err(|_| self.patch(path, Patch::Doubt))
+    }
+
+    /// Whether the file at `path` has the bytes of `source` in `range`.
+    async fn holds(&self, path: &RemotePath, source: &Source, range: Range<u64>) -> Result<bool> {
+        if range.is_empty() {
+            return Ok(true);
+        }
+        let mut download = Download::open(self.pool(), path, range.start).await?;
+        let mut at = range.start;
+        while at < range.end {
+            let mut there = BytesMut::with_capacity(PIECE as usize);
+            let length = download.receive(&mut there).await?;
+            if length == 0 {
+                return Ok(false);
+            }
+            there.truncate((range.end - at) as usize);
+            let mut ours = vec![0; there.len()];
+            source
+                .file
+                .read_exact_at(&mut ours, at)
+                .map_err(|error| Error::Local(error.to_string()))?;
+            if there != ours {
+                return Ok(false);
+            }
+            at += there.len() as u64;
+        }
+        Ok(true)
     }
 
     /// Writes the bytes of `source` in `ranges` over those of the file at `path`, which has the same size and which the
@@ -197,11 +229,6 @@ impl Remote {
             // Without SIZE the listing has to do.
             Err(error) if error.is_refusal() => {
                 let now = self.version_of(path).await?;
-                if now.size == 0 && base.size > 0 && error.kind != ErrorKind::NotImplemented {
-                    // It was gone already, and `APPE` in the same flight has made it anew, empty.
-                    self.clean(path).await;
-                    return Err(Error::Absent(path.clone()));
-                }
                 if !base.is_of(now) {
                     return Err(Error::Stale(path.clone()));
                 }
@@ -326,6 +353,8 @@ impl Remote {
         }
         let confirmed = match upload.finish(wishes).await {
             Ok(confirmed) => confirmed,
+            // The size says nothing of bytes within the file, and at its end they may be somebody else's.
+            Err(Unconfirmed::AllSent(error)) if range.start > 0 => return Err(error.into()),
             Err(Unconfirmed::AllSent(error)) => {
                 debug!(%path, %error, "the answer to an upload was lost: the server is asked");
                 match self.size_of(path).await {

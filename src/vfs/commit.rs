@@ -52,8 +52,12 @@ impl Vfs {
         let path = self.path(parent)?.join(&name);
         if state.changed {
             let sent = self.send(ino, &path, &staged, &state).await;
-            let entry =
-                sent.inspect_err(|error| staged.state().failed = Some(error.to_string()))?;
+            let entry = sent.inspect_err(|error| {
+                let mut state = staged.state();
+                state.failed = Some(error.to_string());
+                // Some of it may be there: only over the version that is known it is sent again.
+                state.at_any_end = false;
+            })?;
             let now = version(&entry);
             staged.committed(now);
             if now.size != state.size {

@@ -6,7 +6,7 @@ use super::*;
 pub(super) type Doing = (&'static str, &'static str, fn(&Path) -> io::Result<()>);
 
 /// Names, the verb that matters most, and what is done.
-pub(super) const DOINGS: [Doing; 11] = [
+pub(super) const DOINGS: [Doing; 12] = [
     ("list", "MLSD", |root| {
         let names = shown(&root.join("folder"))?;
         check(names == ["x", "y"])
@@ -23,6 +23,7 @@ pub(super) const DOINGS: [Doing; 11] = [
         file.write_all(b"tail")?;
         file.sync_all()
     }),
+    ("change", "STOR", |root| change(&root.join("changed"))),
     ("rename", "RNTO", |root| {
         fs::rename(root.join("from"), root.join("to"))
     }),
@@ -41,6 +42,13 @@ pub(super) const DOINGS: [Doing; 11] = [
     }),
 ];
 
+/// Changes two bytes within a file.
+fn change(path: &Path) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.write_all_at(b"XY", 2)?;
+    file.sync_all()
+}
+
 pub(super) fn prepare(odd: &Odd) {
     for folder in ["/folder", "/empty"] {
         odd.make_folder(folder);
@@ -49,6 +57,7 @@ pub(super) fn prepare(odd: &Odd) {
         "/folder/x",
         "/folder/y",
         "/grown",
+        "/changed",
         "/replaced",
         "/from",
         "/removed",
@@ -68,6 +77,7 @@ pub(super) fn is_done(doing: &str, odd: &Odd) -> bool {
         "write" => holds("/new", "written"),
         "replace" => holds("/replaced", "written"),
         "append" => holds("/grown", "beforetail"),
+        "change" => holds("/changed", "beXYre"),
         "rename" => !there("/from") && holds("/to", "before"),
         "mkdir" => there("/made"),
         "rmdir" => !there("/empty"),
@@ -86,6 +96,7 @@ pub(super) fn is_unharmed(doing: &str, odd: &Odd) -> bool {
     match doing {
         "replace" => is_before("/replaced"),
         "append" => is_before("/grown"),
+        "change" => is_before("/changed") || is_done(doing, odd),
         "rename" => is_before("/from") || is_before("/to"),
         _ => true,
     }
@@ -104,6 +115,10 @@ pub(super) fn lost_replies() -> Result<(), Failed> {
                 .open(mount.path.join("folder/y"))?;
             file.write_all(b"tail")?;
             file.sync_all()?;
+        }
+        // Likewise that a range is written in place.
+        if doing == "change" {
+            within(DEADLINE, || change(&mount.path.join("folder/y")).is_ok());
         }
         odd.lose_reply_of(verb, Times::Once);
         act(&mount.path)
