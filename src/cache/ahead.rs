@@ -198,7 +198,7 @@ impl Remote {
         for (dir, teller) in wanted {
             let fetched = match listed.next().flatten() {
                 Some(listing) => {
-                    let listing = self.without_hidden(&dir, listing);
+                    let listing = self.veiled(&dir, listing);
                     self.listings().fetched(&dir, begun, Ok(listing))
                 }
                 // Somebody may wait for it by now.

@@ -11,15 +11,14 @@ use super::blocks::BLOCK;
 use super::error::{Error, Result};
 use super::reader::{Content, Version};
 use super::streams::{Failure, SMALL_REST};
+use crate::ftp::ErrorKind;
 use crate::ftp::list::Precision;
-use crate::ftp::{ErrorKind, RemotePath};
 use crate::pool::{Download, Retry, on_session};
 
 /// The task behind one stream.
 pub(super) struct Fetch {
     pub(super) content: Arc<Content>,
     pub(super) id: u64,
-    pub(super) path: RemotePath,
     pub(super) extended: Arc<Notify>,
 }
 
@@ -35,7 +34,7 @@ impl Fetch {
                     if error.is_connection() && (attempts < ATTEMPTS || at > begun) =>
                 {
                     attempts = if at > begun { 1 } else { attempts + 1 };
-                    debug!(path = %self.path, at, %error, "download goes on after a failure");
+                    debug!(path = %self.content.path(), at, %error, "download goes on after a failure");
                     if let Err(error) = self.verify().await {
                         break Some(error);
                     }
@@ -66,24 +65,7 @@ impl Fetch {
         // Received and not yet in the cache; stands at `at`.
         let mut fresh = BytesMut::new();
         let begun = *at;
-        let mut download = match Download::open(&content.pool, &self.path, *at).await {
-            // Without REST the way to a byte leads through all those before it.
-            Err(error) if error.kind == ErrorKind::NotImplemented && *at > 0 => {
-                let mut download = Download::open(&content.pool, &self.path, 0).await?;
-                let mut skipped = 0;
-                while skipped < *at {
-                    fresh.reserve(PIECE);
-                    if download.receive(&mut fresh).await? == 0 {
-                        return Err(Error::Stale(self.path.clone()));
-                    }
-                    let surplus = fresh.len().min((*at - skipped) as usize);
-                    fresh.advance(surplus);
-                    skipped += surplus as u64;
-                }
-                download
-            }
-            opened => opened?,
-        };
+        let mut download = self.open(begun, &mut fresh).await?;
         loop {
             let Wishes {
                 demanded,
@@ -150,7 +132,7 @@ impl Fetch {
             if length == 0 {
                 self.deliver(at, &mut fresh);
                 return if *at < size {
-                    Err(Error::Stale(self.path.clone()))
+                    Err(Error::Stale(content.path()))
                 } else {
                     Ok(())
                 };
@@ -158,6 +140,38 @@ impl Fetch {
             if *at + fresh.len() as u64 == size {
                 self.deliver(at, &mut fresh);
             }
+        }
+    }
+
+    /// A download that goes on at `at`, of whose bytes `fresh` may hold the first.
+    async fn open(&self, at: u64, fresh: &mut BytesMut) -> Result<Download> {
+        let content = &self.content;
+        loop {
+            let path = content.path();
+            let download = match Download::open(&content.pool, &path, at).await {
+                // Without REST the way to a byte leads through all those before it.
+                Err(error) if error.kind == ErrorKind::NotImplemented && at > 0 => {
+                    let mut download = Download::open(&content.pool, &path, 0).await?;
+                    let mut skipped = 0;
+                    while skipped < at {
+                        fresh.reserve(PIECE);
+                        if download.receive(fresh).await? == 0 {
+                            return Err(Error::Stale(path));
+                        }
+                        let surplus = fresh.len().min((at - skipped) as usize);
+                        fresh.advance(surplus);
+                        skipped += surplus as u64;
+                    }
+                    download
+                }
+                opened => opened?,
+            };
+            if content.path() == path {
+                return Ok(download);
+            }
+            // Moved before the server began: by this name it may have sent another file.
+            debug!(%path, "moved while it was opened");
+            fresh.clear();
         }
     }
 
@@ -170,13 +184,12 @@ impl Fetch {
         let known_mtime = modified
             .filter(|time| time.precision == Precision::Second)
             .map(|time| time.seconds);
-        let pool = &self.content.pool;
-        let asked =
-            on_session!(pool, Retry::Idempotent, session => session.size_and_mtime(&self.path));
+        let (pool, path) = (&self.content.pool, self.content.path());
+        let asked = on_session!(pool, Retry::Idempotent, session => session.size_and_mtime(&path));
         match asked {
-            Ok((size, _)) if size != known_size => Err(Error::Stale(self.path.clone())),
+            Ok((size, _)) if size != known_size => Err(Error::Stale(path)),
             Ok((_, Some(mtime))) if known_mtime.is_some_and(|known| known != mtime) => {
-                Err(Error::Stale(self.path.clone()))
+                Err(Error::Stale(path))
             }
             Ok(_) => Ok(()),
             // A server without SIZE cannot be asked; the size at the end of the transfer tells.

@@ -14,8 +14,9 @@ mod proofs;
 mod reader;
 mod streams;
 mod uploads;
+mod veil;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -38,6 +39,8 @@ pub use listings::{Folder, Item, Patch};
 use reader::Bounds;
 pub use reader::{Content, Version};
 pub use uploads::{End, Source};
+pub use veil::Moving;
+use veil::Veil;
 
 /// Bounds of the caches.
 #[derive(Clone, Debug)]
@@ -61,8 +64,7 @@ struct Inner {
     listings: Mutex<Listings>,
     blocks: Arc<Mutex<Blocks>>,
     contents: Mutex<Contents>,
-    /// Names on the server that are ours for the moment, and not shown.
-    hidden: Mutex<HashSet<RemotePath>>,
+    veil: Mutex<Veil>,
     /// Folders whose files' exact times are being asked.
     settling: Mutex<HashMap<RemotePath, exact::Asked>>,
     walks: Walks,
@@ -94,7 +96,7 @@ impl Remote {
                     by_id: LruCache::new(MOST_CONTENTS),
                     next_key: 0,
                 }),
-                hidden: Mutex::default(),
+                veil: Mutex::default(),
                 settling: Mutex::default(),
                 walks: Walks::new(),
                 exact: Semaphore::new(EXACT_AT_ONCE),
@@ -192,22 +194,17 @@ impl Remote {
         }
     }
 
-    /// What is at `path` by the server's word of this moment; of a hidden name too.
+    /// What is at `path` by the server's word of this moment, whatever is shown there.
     pub async fn stat_now(&self, path: &RemotePath) -> Result<Option<Item>> {
-        if self.is_hidden(path) {
-            return self.stat_hidden(path).await;
+        if self.is_hidden(path) || self.is_aside(path) {
+            return self.stat_unveiled(path).await;
         }
         self.expire(path);
         self.stat(path).await
     }
 
-    fn is_hidden(&self, path: &RemotePath) -> bool {
-        let hidden = self.inner.hidden.lock().expect("no panic while locked");
-        hidden.contains(path)
-    }
-
-    /// A hidden name is left out of all that is remembered: one listing is looked at for it alone.
-    async fn stat_hidden(&self, path: &RemotePath) -> Result<Option<Item>> {
+    /// What is remembered is what is shown: one listing is looked at for this alone.
+    async fn stat_unveiled(&self, path: &RemotePath) -> Result<Option<Item>> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
         let listing = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(&dir, |_| {}))?;
         let found = listing
@@ -220,16 +217,18 @@ impl Remote {
         }
     }
 
-    /// The content of the file `id`, whose version is `version`: blocks of another version are not used again.
+    /// The content of the file `id`, whose version is `version` and which is at `path` now: blocks of another version are
+    /// not used again.
     ///
     /// `id` is the caller's name for the file; it stays the same when the file is renamed.
-    pub fn content(&self, id: u64, version: Version) -> Arc<Content> {
+    pub fn content(&self, id: u64, version: Version, path: &RemotePath) -> Arc<Content> {
         let mut contents = self.inner.contents.lock().expect("no panic while locked");
         if let Some(content) = contents
             .by_id
             .get(&id)
             .filter(|content| content.version == version)
         {
+            content.moved(path);
             return content.clone();
         }
         contents.next_key += 1;
@@ -240,6 +239,7 @@ impl Remote {
             inner.blocks.clone(),
             key,
             version,
+            path.clone(),
             inner.bounds,
         );
         let content = Arc::new(content);
@@ -248,16 +248,16 @@ impl Remote {
     }
 
     /// Begins to read the whole of the file `id`, in `version` and now at `path`, which nobody has asked for yet.
-    pub fn read_ahead(&self, id: u64, version: Version, path: RemotePath) {
-        let content = self.content(id, version);
+    pub fn read_ahead(&self, id: u64, version: Version, path: &RemotePath) {
+        let content = self.content(id, version, path);
         if !content.begin_ahead() {
             return;
         }
         let remote = self.clone();
         tokio::spawn(async move {
             let _turn = remote.inner.read_ahead.acquire().await;
-            if let Err(error) = content.read(&path, 0, version.size).await {
-                debug!(%path, %error, "not read ahead");
+            if let Err(error) = content.read(0, version.size).await {
+                debug!(%error, "not read ahead");
             }
         });
     }
@@ -265,6 +265,14 @@ impl Remote {
     /// The listing of `dir`, if it is fresh.
     pub fn fresh(&self, dir: &RemotePath) -> Option<Arc<Folder>> {
         self.listings().fresh(dir)
+    }
+
+    /// The file `id` is at `path` now: streams that begin from here on ask for it there.
+    pub fn moved(&self, id: u64, path: &RemotePath) {
+        let contents = self.inner.contents.lock().expect("no panic while locked");
+        if let Some(content) = contents.by_id.peek(&id) {
+            content.moved(path);
+        }
     }
 
     /// Forgets the content of the file `id`, since we changed it.
@@ -367,23 +375,13 @@ impl Remote {
         }));
         match listed {
             Ok(listing) => {
-                let listing = self.without_hidden(dir, listing);
+                let listing = self.veiled(dir, listing);
                 debug!(%dir, entries = listing.entries.len(), complete = listing.complete, "listed");
                 Ok(listing)
             }
             Err(error) if error.is_refusal() => Err(self.why_not_listed(dir, error).await),
             Err(error) => Err(error.into()),
         }
-    }
-
-    fn without_hidden(&self, dir: &RemotePath, mut listing: Listing) -> Listing {
-        let hidden = self.inner.hidden.lock().expect("no panic while locked");
-        if !hidden.is_empty() {
-            listing
-                .entries
-                .retain(|entry| !hidden.contains(&dir.join(&entry.name)));
-        }
-        listing
     }
 
     /// A folder could not be entered: whether it is there is asked of the folder above, and of nothing else.

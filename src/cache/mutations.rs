@@ -2,7 +2,7 @@
 //!
 //! None is repeated blindly. Where the answer was lost, the server is asked what happened.
 
-use super::{Error, Patch, Remote, Result, dir_entry};
+use super::{Error, Moving, Patch, Remote, Result, dir_entry};
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
 use crate::ftp::{self, ErrorKind, RemotePath};
 use crate::pool::{Purpose, Retry, on_session};
@@ -80,32 +80,36 @@ impl Remote {
     /// Where the server will not replace, the old file is moved aside, and back if the renaming fails: at every moment
     /// one of the names holds it whole.
     pub async fn rename(&self, from: &RemotePath, to: &RemotePath, item: &Entry) -> Result<()> {
-        let occupied = self.stat(to).await?.map(|item| item.entry);
-        let over_file = occupied
-            .as_ref()
-            .is_some_and(|entry| entry.kind != Kind::Dir);
-        let outcome = if over_file && self.pool().profile().rename_over == Some(false) {
-            self.rename_aside(from, to).await
-        } else {
-            match self.rename_once(from, to).await {
-                Err(error @ Error::Denied(_)) if over_file => {
-                    match self.rename_aside(from, to).await {
+        let replaced = match self.is_aside(to) {
+            true => None,
+            false => self.stat(to).await?.map(|item| item.entry),
+        };
+        let replaced = replaced.filter(|entry| entry.kind != Kind::Dir);
+        let outcome = match &replaced {
+            Some(old) if self.pool().profile().rename_over == Some(false) => {
+                self.rename_aside(from, to, item, old).await
+            }
+            _ => match self.rename_once(from, to).await {
+                Ok(()) => {
+                    self.renamed(from, to, item);
+                    Ok(())
+                }
+                Err(error @ Error::Denied(_)) => match &replaced {
+                    Some(old) => match self.rename_aside(from, to, item, old).await {
                         Ok(()) => {
                             self.pool()
                                 .with_profile(|profile| profile.rename_over = Some(false));
                             Ok(())
                         }
                         Err(_) => Err(error),
-                    }
-                }
-                outcome => outcome,
-            }
+                    },
+                    None => Err(error),
+                },
+                Err(error) => Err(error),
+            },
         };
         match outcome {
-            Ok(()) => {
-                self.renamed(from, to, item);
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(error) => Err(match self.refused_at(from, &error).await {
                 Some(None) => Error::Absent(from.clone()),
                 _ => error,
@@ -159,15 +163,47 @@ impl Remote {
         Ok(())
     }
 
-    /// Gives the file `path` a name of our own beside it, which is not shown; that name.
-    pub async fn hide_away(&self, path: &RemotePath, entry: &Entry) -> Result<RemotePath> {
+    /// Gives the file `path` a name of our own beside it, which is not shown; that name. It is shown at `path` as `entry`
+    /// until the [`Moving`] is dropped.
+    pub async fn hide_away(
+        &self,
+        path: &RemotePath,
+        entry: &Entry,
+    ) -> Result<(RemotePath, Moving)> {
         let aside = super::uploads::scratch_name(path);
         self.hide(&aside);
-        let moved = self.rename(path, &aside, entry).await;
-        if moved.is_err() {
-            self.show(&aside);
+        let moving = self.moving_aside(path, entry);
+        match self.rename_once(path, &aside).await {
+            Ok(()) => Ok((aside, moving)),
+            Err(error) => {
+                self.show(&aside);
+                Err(error)
+            }
         }
-        moved.map(|()| aside)
+    }
+
+    /// Takes [`Remote::hide_away`] back: the file `aside`, which is shown at `path` as `entry`, is there again.
+    ///
+    /// # Errors
+    /// It stays where it is then, and is shown there.
+    pub async fn put_back(
+        &self,
+        aside: &RemotePath,
+        path: &RemotePath,
+        entry: &Entry,
+    ) -> Result<()> {
+        let back = self.rename_once(aside, path).await;
+        self.show(aside);
+        match &back {
+            Ok(()) => self.patch(path, Patch::Put(at(path, entry))),
+            Err(_) => self.patch(path, Patch::Doubt),
+        }
+        back
+    }
+
+    /// The file shown at `path` has been moved aside for good.
+    pub fn is_gone(&self, path: &RemotePath) {
+        self.patch(path, Patch::Remove(path.name().to_vec()));
     }
 
     /// Moves the hidden file `path` to a hidden name beside `other`; that name.
@@ -181,24 +217,6 @@ impl Remote {
         let outcome = self.rename_once(path, &moved).await;
         self.show(if outcome.is_ok() { path } else { &moved });
         outcome.map(|()| moved)
-    }
-
-    /// Names `path` as ours for the moment: it is not shown until [`Remote::show`].
-    pub fn hide(&self, path: &RemotePath) {
-        self.inner
-            .hidden
-            .lock()
-            .expect("no panic while locked")
-            .insert(path.clone());
-    }
-
-    /// Ends [`Remote::hide`]: whatever is there by now is shown at the next listing.
-    pub fn show(&self, path: &RemotePath) {
-        self.inner
-            .hidden
-            .lock()
-            .expect("no panic while locked")
-            .remove(path);
     }
 
     /// RNFR and RNTO, and nothing else.
@@ -228,29 +246,42 @@ impl Remote {
         on_session!(self.pool(), Retry::Never, session => session.rename(from, to))
     }
 
-    /// Moves the file at `to` aside, renames, and removes the old one; everything back if the renaming fails.
-    async fn rename_aside(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+    /// Moves the file at `to`, which is `old`, aside, renames, and removes it; everything back if the renaming fails.
+    async fn rename_aside(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        entry: &Entry,
+        old: &Entry,
+    ) -> Result<()> {
         let aside = super::uploads::scratch_name(to);
         self.hide(&aside);
+        let moving = self.moving_aside(to, old);
         let outcome = async {
             self.rename_once(to, &aside).await?;
-            match self.rename_once(from, to).await {
-                Ok(()) => {
-                    let removed = on_session!(self.pool(), Retry::Never, session => session.delete(&aside));
-                    if let Err(error) = removed {
-                        tracing::warn!(path = %aside, %error, "the replaced file could not be removed");
-                    }
-                    Ok(())
-                }
-                Err(error) => {
-                    if let Err(back) = self.rename_once(&aside, to).await {
+            let renamed = self.rename_once(from, to).await;
+            if renamed.is_err() {
+                match self.rename_once(&aside, to).await {
+                    Ok(()) => self.patch(to, Patch::Put(at(to, old))),
+                    Err(back) => {
                         tracing::warn!(path = %aside, error = %back, "the file moved aside could not be moved back");
+                        self.patch(to, Patch::Doubt);
                     }
-                    Err(error)
                 }
             }
+            renamed
         }
         .await;
+        if outcome.is_ok() {
+            self.renamed(from, to, entry);
+        }
+        drop(moving);
+        if outcome.is_ok() {
+            let removed = on_session!(self.pool(), Retry::Never, session => session.delete(&aside));
+            if let Err(error) = removed {
+                tracing::warn!(path = %aside, %error, "the replaced file could not be removed");
+            }
+        }
         self.show(&aside);
         outcome
     }
@@ -262,13 +293,7 @@ impl Remote {
             self.listings().forget_tree(to);
         }
         self.patch(from, Patch::Remove(from.name().to_vec()));
-        self.patch(
-            to,
-            Patch::Put(Entry {
-                name: to.name().to_vec(),
-                ..entry.clone()
-            }),
-        );
+        self.patch(to, Patch::Put(at(to, entry)));
     }
 
     /// After a lost connection: whether the server is sure that nothing was done, so that it may be tried once more.
@@ -354,6 +379,14 @@ impl Expected {
             | (Self::Link, Some(Kind::Symlink)) => Outcome::Done,
             _ => Outcome::NotDone,
         }
+    }
+}
+
+/// `entry` by the name that it has at `path`.
+fn at(path: &RemotePath, entry: &Entry) -> Entry {
+    Entry {
+        name: path.name().to_vec(),
+        ..entry.clone()
     }
 }
 

@@ -67,6 +67,8 @@ pub struct Content {
     pub(super) key: ContentKey,
     /// What the size and time of this content are.
     pub version: Version,
+    /// Where it is on the server. Held for a look or a change only.
+    path: Mutex<RemotePath>,
     bounds: Bounds,
     /// Never held across an await, nor together with `blocks`.
     state: Mutex<Streams>,
@@ -77,12 +79,13 @@ pub struct Content {
 }
 
 impl Content {
-    /// The content known by `key`; nothing is read yet. Streams read ahead within `bounds`.
+    /// The content known by `key`, which is at `path`; nothing is read yet. Streams read ahead within `bounds`.
     pub fn new(
         pool: Pool,
         blocks: Arc<Mutex<Blocks>>,
         key: ContentKey,
         version: Version,
+        path: RemotePath,
         bounds: Bounds,
     ) -> Self {
         Self {
@@ -90,6 +93,7 @@ impl Content {
             blocks,
             key,
             version,
+            path: Mutex::new(path),
             bounds,
             state: Mutex::default(),
             progress: Notify::new(),
@@ -110,22 +114,31 @@ impl Content {
             self.blocks.clone(),
             self.key,
             version,
+            self.path(),
             self.bounds,
         )
     }
 
-    /// The bytes from `offset` on, `length` of them or fewer at the end of the file; `path` is where the file is now.
+    /// Where it is on the server.
+    pub(super) fn path(&self) -> RemotePath {
+        self.path.lock().expect("no panic while locked").clone()
+    }
+
+    /// It is at `path` now.
+    pub(super) fn moved(&self, path: &RemotePath) {
+        let mut known = self.path.lock().expect("no panic while locked");
+        if *known != *path {
+            *known = path.clone();
+        }
+    }
+
+    /// The bytes from `offset` on, `length` of them or fewer at the end of the file.
     ///
     /// # Errors
     /// [`Error::Stale`] if the file on the server turns out to be of another version.
     ///
     /// Cancel safe.
-    pub async fn read(
-        self: &Arc<Self>,
-        path: &RemotePath,
-        offset: u64,
-        length: u64,
-    ) -> Result<Vec<Bytes>> {
+    pub async fn read(self: &Arc<Self>, offset: u64, length: u64) -> Result<Vec<Bytes>> {
         let end = (offset + length).min(self.version.size);
         let mut found = Vec::new();
         let mut at = offset;
@@ -139,7 +152,7 @@ impl Content {
             if at < end {
                 at = self.blocks().collect(self.key, at, end, &mut found);
             }
-            let (ahead, failure) = self.plan(path, offset, at, end, first, &mut failures_seen);
+            let (ahead, failure) = self.plan(offset, at, end, first, &mut failures_seen);
             first = false;
             if at >= end {
                 if ahead >= LONG {
@@ -166,7 +179,6 @@ impl Content {
     /// much, and what kept the bytes from coming.
     fn plan(
         self: &Arc<Self>,
-        path: &RemotePath,
         offset: u64,
         at: u64,
         end: u64,
@@ -176,7 +188,7 @@ impl Content {
         let mut state = self.streams();
         let ahead = state.follow(offset, end, first, self.bounds.window_bytes);
         if first && ahead >= LONG {
-            self.add_lanes(&mut state, path, end);
+            self.add_lanes(&mut state, end);
         }
         let whole = self.version.size.saturating_sub(end) <= SMALL_REST;
         let limit = if whole {
@@ -224,7 +236,7 @@ impl Content {
         }
         let by_chance = ahead == 0 && state.jumps >= JUMPS;
         let ends_at_limit = by_chance || Some(limit) == lane;
-        self.start(&mut state, path, at, end, limit, ends_at_limit);
+        self.start(&mut state, at, end, limit, ends_at_limit);
         (ahead, None)
     }
 
@@ -232,7 +244,6 @@ impl Content {
     fn start(
         self: &Arc<Self>,
         state: &mut Streams,
-        path: &RemotePath,
         position: u64,
         demanded: u64,
         limit: u64,
@@ -252,7 +263,6 @@ impl Content {
         let fetch = Fetch {
             content: self.clone(),
             id,
-            path: path.clone(),
             extended,
         };
         tokio::spawn(fetch.run(position));
@@ -260,7 +270,7 @@ impl Content {
 
     /// On a long link one connection fills only a part of it: the segments ahead of a reader of a long file are brought by
     /// streams of their own, side by side.
-    fn add_lanes(self: &Arc<Self>, state: &mut Streams, path: &RemotePath, end: u64) {
+    fn add_lanes(self: &Arc<Self>, state: &mut Streams, end: u64) {
         let pool = &self.pool;
         let long = pool
             .profile()
@@ -287,7 +297,7 @@ impl Content {
             let limit = (start + segment).min(self.version.size);
             // Each once: what is dropped before it is read comes by the usual way.
             if start < limit && state.lanes.insert(start) {
-                self.start(state, path, start, start, limit, true);
+                self.start(state, start, start, limit, true);
             }
         }
     }

@@ -67,7 +67,7 @@ impl Adapter {
 /// The errno of a failed operation, said once in the log where it is not an everyday answer.
 fn failed(error: &Error) -> Errno {
     match error {
-        Error::Remote(_) | Error::Local(_) | Error::Stale => warn!(%error, "failed"),
+        Error::Remote(_) | Error::Local(_) => warn!(%error, "failed"),
         _ => debug!(%error, "failed"),
     }
     errno(error)

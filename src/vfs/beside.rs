@@ -83,7 +83,7 @@ impl Vfs {
             };
             if let Some(number) = number {
                 self.remote
-                    .read_ahead(number, version(&item.entry), dir.join(other));
+                    .read_ahead(number, version(&item.entry), &dir.join(other));
             }
         }
     }

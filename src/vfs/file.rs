@@ -13,8 +13,9 @@ use super::attr::version;
 use super::handles::Handle;
 use super::staging::Staged;
 use super::{Attr, Error, Result, Vfs};
-use crate::cache::{self, Version};
-use crate::ftp::list::Kind;
+use crate::cache::{self, Content, Version};
+use crate::ftp::RemotePath;
+use crate::ftp::list::{Entry, Kind};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +49,18 @@ impl Vfs {
         if access.write || access.truncate {
             self.writable()?;
         }
+        // First of all: whatever loses its name from here on is kept for this handle.
+        self.hold(ino).await?;
+        let opened = self.open_held(ino, access).await;
+        if opened.is_err()
+            && let Some(kept) = self.drop_handle(ino)
+        {
+            self.remove_kept(&kept).await;
+        }
+        opened
+    }
+
+    async fn open_held(&self, ino: u64, access: Access) -> Result<Opened> {
         let kind = self.with_node(ino, |node| node.kind)?;
         if kind == Kind::Dir {
             return Err(Error::IsDir);
@@ -55,29 +68,24 @@ impl Vfs {
         let staged = self.staged(ino);
         let mut keep_cache = staged.is_some();
         let mut direct_io = (access.write && !access.read) || access.append;
-        if staged.is_none() && !self.with_node(ino, |node| node.unlinked)? {
-            let path = self.path(ino)?;
-            // As known for less than the TTL: a version that has changed on the server is noticed here.
-            let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
-            if item.entry.kind == Kind::Dir {
+        if staged.is_none() {
+            let entry = self.entry_to_open(ino).await?;
+            if entry.kind == Kind::Dir {
                 return Err(Error::IsDir);
             }
-            direct_io |= item.entry.size.is_none();
-            let now = version(&item.entry);
+            direct_io |= entry.size.is_none();
+            let now = version(&entry);
             self.with_node(ino, |node| {
                 keep_cache = node.cached == Some(now);
                 node.cached = Some(now);
-                node.entry = Some(item.entry);
+                node.entry = Some(entry);
             })?;
         }
         if access.truncate {
             let (staged, _order) = self.stage_to_change(ino).await?;
             staged.truncate(0)?;
         }
-        self.with_node(ino, |node| {
-            node.handles += 1;
-            node.writers += u32::from(access.write);
-        })?;
+        self.with_node(ino, |node| node.writers += u32::from(access.write))?;
         if !access.write && staged.is_none() {
             self.read_beside(ino);
         }
@@ -91,6 +99,27 @@ impl Vfs {
             keep_cache,
             direct_io,
         })
+    }
+
+    /// What the server has of `ino`, which somebody holds. As known for less than the TTL: a version that has changed on the
+    /// server is noticed here.
+    async fn entry_to_open(&self, ino: u64) -> Result<Entry> {
+        loop {
+            let path = {
+                let inodes = self.inodes();
+                let node = inodes.get(ino).ok_or(Error::Stale)?;
+                if node.kept_at.is_some() {
+                    return node.entry.clone().ok_or(Error::Stale);
+                }
+                // Without a name: whoever looks that up again finds what has it now.
+                inodes.path(ino).ok_or(Error::Stale)?
+            };
+            let item = self.remote.stat(&path).await?;
+            if self.inodes().path(ino).as_ref() == Some(&path) {
+                return Ok(item.ok_or(Error::NotFound)?.entry);
+            }
+            // Moved meanwhile: that was something else.
+        }
     }
 
     /// Makes the file `name` in `parent` and opens it. Counts as one mention to the kernel.
@@ -369,24 +398,33 @@ impl Vfs {
         offset: u64,
         length: u64,
     ) -> Result<Vec<Bytes>> {
-        let path = self.path(ino)?;
-        let content = self.remote.content(ino, version);
-        match content.read(&path, offset, length).await {
-            Ok(bytes) => Ok(bytes),
-            Err(error) => {
-                // Renamed meanwhile: a stream that had to begin again asked for the old name.
-                let now = self.path(ino)?;
-                if now != path {
-                    return Ok(content.read(&now, offset, length).await?);
-                }
-                if let cache::Error::Stale(path) = &error {
-                    warn!(%path, "the file on the server is not the one that was opened");
-                    self.remote.forget_content(ino);
-                    self.remote.expire(path);
-                }
-                Err(error.into())
-            }
+        let (path, content) = self.content(ino, version)?;
+        let error = match content.read(offset, length).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(error) => error,
+        };
+        // Moved meanwhile, with or without its folder: the server was asked for the old name.
+        self.remote.at_rest(&path).await;
+        let (now, content) = self.content(ino, version)?;
+        let refused = matches!(&error, cache::Error::Wire(error) if error.is_refusal());
+        if now != path || refused {
+            return Ok(content.read(offset, length).await?);
         }
+        if let cache::Error::Stale(path) = &error {
+            warn!(%path, "the file on the server is not the one that was opened");
+            self.remote.forget_content(ino);
+            self.remote.expire(path);
+        }
+        Err(error.into())
+    }
+
+    /// Where `ino` is, and its content there.
+    fn content(&self, ino: u64, version: Version) -> Result<(RemotePath, Arc<Content>)> {
+        // While nobody renames it.
+        let inodes = self.inodes();
+        let path = inodes.path(ino).ok_or(Error::Stale)?;
+        let content = self.remote.content(ino, version, &path);
+        Ok((path, content))
     }
 
     /// The same content has another time now: what is cached of it stays.

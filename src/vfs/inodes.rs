@@ -36,6 +36,8 @@ pub struct Node {
     pub staged: Option<Arc<Staged>>,
     /// The version whose pages the kernel may have cached.
     pub cached: Option<Version>,
+    /// It is about to lose its name, and cannot be opened meanwhile.
+    pub leaving: bool,
     /// It has no name any more.
     pub unlinked: bool,
     /// Where its content is kept on the server after it lost its name.
@@ -293,6 +295,7 @@ impl Node {
             entry: None,
             staged: None,
             cached: None,
+            leaving: false,
             unlinked: false,
             kept_at: None,
         }

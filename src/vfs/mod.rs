@@ -12,13 +12,16 @@ mod handles;
 mod inodes;
 mod namespace;
 mod overlay;
+mod rename;
 mod setattr;
 mod staging;
+mod unlink;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
+use tokio::sync::Notify;
 use tracing::{error, info};
 
 use crate::cache::{CacheConfig, Item, Remote};
@@ -37,7 +40,8 @@ pub use attr::{Attr, system_time, unix_seconds};
 pub use error::{Error, Result};
 pub use file::{Access, Opened};
 pub use inodes::ROOT;
-pub use namespace::{DirEntry, Enough, Replace};
+pub use namespace::{DirEntry, Enough};
+pub use rename::Replace;
 pub use setattr::Change;
 
 /// How the server's files appear, and where changes are staged.
@@ -72,6 +76,8 @@ pub struct Vfs {
     handles: Mutex<Handles>,
     overlay: Mutex<Overlay>,
     runs: Mutex<Runs>,
+    /// Told whenever a file has lost its name, or keeps it after all.
+    left: Notify,
     mounted: SystemTime,
 }
 
@@ -114,6 +120,7 @@ impl Vfs {
             handles: Mutex::default(),
             overlay: Mutex::default(),
             runs: Mutex::default(),
+            left: Notify::new(),
             remote,
             staging,
             mounted: SystemTime::now(),

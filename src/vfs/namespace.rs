@@ -1,9 +1,7 @@
-//! Names: looking up, listing, making, removing and renaming.
+//! Names: looking up, listing and making.
 
 use std::sync::Arc;
 use std::time::SystemTime;
-
-use tracing::warn;
 
 use super::handles::Handle;
 use super::inodes::ROOT;
@@ -23,15 +21,6 @@ pub struct DirEntry {
     pub kind: Kind,
     /// The offset that goes on behind it.
     pub next: u64,
-}
-
-/// What a rename does about something that has the new name already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replace {
-    /// It is replaced.
-    Yes,
-    /// The rename fails.
-    No,
 }
 
 /// The names of a folder as they were when it was opened.
@@ -57,35 +46,39 @@ impl Vfs {
 
     /// The attributes of `ino`.
     pub async fn getattr(&self, ino: u64) -> Result<Attr> {
-        let (path, staged, gone, last) = {
-            let inodes = self.inodes();
-            let node = inodes.get(ino).ok_or(Error::Stale)?;
-            (
-                inodes.path(ino),
-                node.staged.clone(),
-                node.unlinked,
-                node.entry.clone(),
-            )
-        };
-        if gone {
-            let attr = match (&staged, &last) {
-                (Some(staged), last) => self.staged_attr(ino, last.as_ref(), staged),
-                (None, Some(entry)) => self.config.attr(ino, entry, true),
-                (None, None) => return Err(Error::Stale),
+        loop {
+            let (path, staged, gone, kept, last) = {
+                let inodes = self.inodes();
+                let node = inodes.get(ino).ok_or(Error::Stale)?;
+                (
+                    inodes.path(ino),
+                    node.staged.clone(),
+                    node.unlinked,
+                    node.kept_at.is_some(),
+                    node.entry.clone(),
+                )
             };
-            return Ok(Attr { nlink: 0, ..attr });
+            if gone || kept || staged.is_some() {
+                let attr = match (&staged, &last) {
+                    (Some(staged), last) => self.staged_attr(ino, last.as_ref(), staged),
+                    (None, Some(entry)) => self.config.attr(ino, entry, !kept),
+                    (None, None) => return Err(Error::Stale),
+                };
+                let nlink = if gone { 0 } else { attr.nlink };
+                return Ok(Attr { nlink, ..attr });
+            }
+            let path = path.ok_or(Error::Stale)?;
+            if ino == ROOT {
+                let mut entry = self.root_entry();
+                self.overlay().apply(&path, &mut entry);
+                return Ok(self.config.attr(ROOT, &entry, true));
+            }
+            let item = self.remote.stat(&path).await?;
+            if self.inodes().path(ino).as_ref() == Some(&path) {
+                return Ok(self.learn(ino, &path, &item.ok_or(Error::NotFound)?));
+            }
+            // Moved meanwhile: that was something else.
         }
-        if let Some(staged) = staged {
-            return Ok(self.staged_attr(ino, last.as_ref(), &staged));
-        }
-        let path = path.ok_or(Error::Stale)?;
-        if ino == ROOT {
-            let mut entry = self.root_entry();
-            self.overlay().apply(&path, &mut entry);
-            return Ok(self.config.attr(ROOT, &entry, true));
-        }
-        let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
-        Ok(self.learn(ino, &path, &item))
     }
 
     /// Opens the folder `ino`.
@@ -252,50 +245,6 @@ impl Vfs {
         })
     }
 
-    /// Removes the empty folder `name` in `parent`.
-    pub async fn remove_dir(&self, parent: u64, name: &[u8]) -> Result<()> {
-        self.writable()?;
-        let attr = self.find(parent, name).await?.ok_or(Error::NotFound)?;
-        if attr.kind != Kind::Dir {
-            return Err(Error::NotDir);
-        }
-        if !self.inodes().created_in(attr.ino).is_empty() {
-            return Err(Error::NotEmpty);
-        }
-        let path = self.path(parent)?.join(name);
-        self.move_kept_out(&path).await?;
-        self.remote.remove_dir(&path).await?;
-        self.overlay().forget(&path);
-        self.remember(attr.ino, attr);
-        self.inodes().unlink(parent, name);
-        self.touch_dir(parent);
-        Ok(())
-    }
-
-    /// Removes the file or link `name` in `parent`. An open file stays readable and writable until it is closed.
-    pub async fn remove_file(&self, parent: u64, name: &[u8]) -> Result<()> {
-        self.writable()?;
-        let attr = self.find(parent, name).await?.ok_or(Error::NotFound)?;
-        if attr.kind == Kind::Dir {
-            return Err(Error::IsDir);
-        }
-        let path = self.path(parent)?.join(name);
-        match self.set_aside(attr.ino, &path).await? {
-            Aside::Kept | Aside::NotOnServer => {}
-            Aside::NotNeeded => match self.remote.remove_file(&path).await {
-                // Somebody else was faster: it is gone, as was asked.
-                Ok(()) | Err(cache::Error::Absent(_)) => {}
-                Err(error) => return Err(error.into()),
-            },
-        }
-        self.overlay().forget(&path);
-        self.remember(attr.ino, attr);
-        self.remote.forget_content(attr.ino);
-        self.inodes().unlink(parent, name);
-        self.touch_dir(parent);
-        Ok(())
-    }
-
     /// Makes `name` in `parent` a symbolic link to `target`. Counts as one mention to the kernel.
     pub async fn make_link(&self, parent: u64, name: &[u8], target: &[u8]) -> Result<Attr> {
         self.writable()?;
@@ -313,85 +262,6 @@ impl Vfs {
         let ino = self.inodes().introduce(parent, name, Kind::Symlink);
         self.touch_dir(parent);
         Ok(self.learn(ino, &path, &item))
-    }
-
-    /// Renames `name` in `parent` to `new_name` in `new_parent`.
-    ///
-    /// What is open stays usable on both sides. What is staged under the old name is sent first.
-    pub async fn rename(
-        &self,
-        parent: u64,
-        name: &[u8],
-        new_parent: u64,
-        new_name: &[u8],
-        replace: Replace,
-    ) -> Result<()> {
-        self.writable()?;
-        check_name(new_name)?;
-        let source = self.find(parent, name).await?.ok_or(Error::NotFound)?;
-        let target = self.find(new_parent, new_name).await?;
-        if let Some(target) = &target {
-            if replace == Replace::No {
-                return Err(Error::Exists);
-            }
-            match (source.kind == Kind::Dir, target.kind == Kind::Dir) {
-                (true, false) => return Err(Error::NotDir),
-                (false, true) => return Err(Error::IsDir),
-                _ => {}
-            }
-            if target.ino == source.ino {
-                return Ok(());
-            }
-        }
-        let from = self.path(parent)?.join(name);
-        let to = self.path(new_parent)?.join(new_name);
-        if source.kind == Kind::Dir && to.is_within(&from) {
-            return Err(Error::Invalid("a folder cannot be moved into itself"));
-        }
-        self.commit(source.ino).await?;
-        self.commit_below(source.ino, &from).await?;
-        if source.kind == Kind::Dir {
-            self.move_kept_out(&from).await?;
-        }
-        let item = self.remote.stat(&from).await?.ok_or(Error::NotFound)?;
-        if let Some(target) = target {
-            self.make_way(target, &to).await?;
-        }
-        self.remote.rename(&from, &to, &item.entry).await?;
-        self.overlay().rename(&from, &to);
-        if let Some(target) = target {
-            self.remember(target.ino, target);
-            self.remote.forget_content(target.ino);
-        }
-        self.inodes().rename(parent, name, new_parent, new_name);
-        self.touch_dir(parent);
-        self.touch_dir(new_parent);
-        Ok(())
-    }
-
-    /// Frees the name that a rename takes: an empty folder is removed, an open file is set aside.
-    async fn make_way(&self, target: Attr, to: &RemotePath) -> Result<()> {
-        if target.kind == Kind::Dir {
-            if !self.inodes().created_in(target.ino).is_empty() {
-                return Err(Error::NotEmpty);
-            }
-            // Some servers merge, some refuse: the folder is removed first, which fails unless it is empty.
-            self.move_kept_out(to).await?;
-            self.remote.remove_dir(to).await?;
-            return Ok(());
-        }
-        self.set_aside(target.ino, to).await?;
-        Ok(())
-    }
-
-    /// Before a folder loses its name: what is kept in it, of files that lost theirs, goes to the folder above.
-    async fn move_kept_out(&self, dir: &RemotePath) -> Result<()> {
-        let kept = self.inodes().kept_within(dir);
-        for (ino, path) in kept {
-            let moved = self.remote.hide_elsewhere(&path, dir).await?;
-            self.with_node(ino, |node| node.kept_at = Some(moved))?;
-        }
-        Ok(())
     }
 
     /// What `name` in `parent` is, without counting it.
@@ -425,95 +295,6 @@ impl Vfs {
             node.entry = Some(item.entry.clone());
         }
         self.attr_of(ino, path, item)
-    }
-
-    /// Keeps the last attributes of something that loses its name, for those who have it open.
-    fn remember(&self, ino: u64, attr: Attr) {
-        if let Some(node) = self.inodes().get_mut(ino)
-            && node.handles > 0
-        {
-            node.entry = Some(Entry {
-                name: Vec::new(),
-                kind: attr.kind,
-                size: Some(attr.size),
-                modified: Some(Modified {
-                    seconds: unix_seconds(attr.mtime),
-                    precision: Precision::Second,
-                }),
-                mode: Some(u32::from(attr.perm)),
-                target: None,
-            });
-        }
-    }
-
-    /// Before a file loses its name: what is open and not all here is moved to a name of our own.
-    async fn set_aside(&self, ino: u64, path: &RemotePath) -> Result<Aside> {
-        let (staged, open) = self
-            .with_node(ino, |node| (node.staged.clone(), node.handles > 0))
-            .unwrap_or((None, false));
-        if let Some(staged) = &staged {
-            let state = staged.state().clone();
-            if state.base.is_none() {
-                return Ok(Aside::NotOnServer);
-            }
-            if !state.uses_base() {
-                return Ok(Aside::NotNeeded);
-            }
-        }
-        let size = self.with_node(ino, |node| node.entry.as_ref().and_then(|entry| entry.size));
-        let empty = matches!(size, Ok(Some(0)));
-        if !open || (staged.is_none() && empty) {
-            return Ok(Aside::NotNeeded);
-        }
-        let item = self.remote.stat(path).await?.ok_or(Error::NotFound)?;
-        let aside = self.remote.hide_away(path, &item.entry).await?;
-        let open = self.with_node(ino, |node| {
-            let open = node.handles > 0;
-            node.kept_at = open.then(|| aside.clone());
-            open
-        });
-        // The kernel does not wait for a release: the last handle may have gone meanwhile, and nobody else removes it.
-        if !matches!(open, Ok(true)) {
-            self.remove_kept(&aside).await;
-        }
-        Ok(Aside::Kept)
-    }
-
-    /// Closes one handle of `ino`; the last one removes what was kept for a file without a name.
-    pub(super) fn drop_handle(&self, ino: u64) -> Option<RemotePath> {
-        let mut inodes = self.inodes();
-        let node = inodes.get_mut(ino)?;
-        node.handles = node.handles.saturating_sub(1);
-        let kept = if node.handles == 0 {
-            node.kept_at.take()
-        } else {
-            None
-        };
-        inodes.release(ino);
-        kept
-    }
-
-    /// Removes what was kept of a file that lost its name.
-    pub(super) async fn remove_kept(&self, kept: &RemotePath) {
-        if let Err(error) = self.remote.remove_file(kept).await {
-            warn!(path = %kept, %error, "a removed file that was open is left on the server");
-        }
-        self.remote.show(kept);
-    }
-
-    /// Sends what is staged below the folder `ino`, before its name changes.
-    async fn commit_below(&self, ino: u64, dir: &RemotePath) -> Result<()> {
-        let below: Vec<u64> = {
-            let inodes = self.inodes();
-            let staged = inodes.staged().into_iter();
-            staged
-                .filter(|&at| at != ino && inodes.path(at).is_some_and(|path| path.is_within(dir)))
-                .collect()
-        };
-        for ino in below {
-            self.commit(ino).await?;
-        }
-        Ok(())
     }
 
     /// The folder's time of modification after a change in it.
@@ -582,18 +363,8 @@ pub enum Enough {
     No,
 }
 
-/// What became of a file before it loses its name.
-enum Aside {
-    /// It has another name on the server, hidden.
-    Kept,
-    /// The server never had it.
-    NotOnServer,
-    /// Nobody needs it there any more.
-    NotNeeded,
-}
-
 /// Refuses names that no filesystem takes or that FTP cannot carry.
-fn check_name(name: &[u8]) -> Result<()> {
+pub(super) fn check_name(name: &[u8]) -> Result<()> {
     const NAME_MAX: usize = 255;
     if name.len() > NAME_MAX {
         Err(Error::NameTooLong)

@@ -56,6 +56,10 @@ pub fn trials() -> Vec<Trial> {
             "a_rename_that_fails_puts_the_old_file_back",
             failed_rename_over,
         ),
+        trial(
+            "a_rename_that_fails_leaves_an_open_file_its_name",
+            failed_rename_over_open,
+        ),
         trial("a_refused_download_is_eacces", refused_download),
         trial("servers_without_a_verb", servers_without_a_verb),
         trial("replies_of_any_shape", replies_of_any_shape),

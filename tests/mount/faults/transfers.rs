@@ -211,6 +211,32 @@ pub(super) fn failed_rename_over() -> Result<(), Failed> {
     Ok(())
 }
 
+/// The file that was to be replaced is open: it was set aside for its reader, and has its name again.
+pub(super) fn failed_rename_over_open() -> Result<(), Failed> {
+    let odd = Odd::start();
+    prepare(&odd);
+    let before = odd.content("/replaced");
+    refuse_renames_to(&odd, "/replaced", 550, 1);
+    let mount = ModelMount::of_odd(&odd, &["attr_timeout=0"]);
+    let path = mount.path.join("replaced");
+    let mut reader = File::open(&path)?;
+    let renamed = fs::rename(mount.path.join("from"), &path);
+    let error = renamed.err().ok_or("no error")?;
+    assert!(is(&error, Errno::ACCESS), "{error}");
+    let mut found = Vec::new();
+    reader.read_to_end(&mut found)?;
+    drop(reader);
+    assert_eq!(Some(found), before);
+    assert_eq!(Some(fs::read(&path)?), before);
+    assert_eq!(odd.content("/replaced"), before);
+    assert_eq!(odd.content("/from").as_deref(), Some(&b"before"[..]));
+    // The next one is not refused.
+    odd.heal("RNTO");
+    fs::rename(mount.path.join("from"), &path)?;
+    assert_eq!(odd.content("/replaced").as_deref(), Some(&b"before"[..]));
+    Ok(())
+}
+
 pub(super) fn refused_download() -> Result<(), Failed> {
     let odd = Odd::start();
     prepare(&odd);

@@ -1,0 +1,230 @@
+//! Removing names. What is open outlives its name: under another, hidden one if it is still needed from the server.
+
+use tracing::warn;
+
+use super::{Attr, Error, Result, Vfs, unix_seconds};
+use crate::cache::{self, Moving};
+use crate::ftp::RemotePath;
+use crate::ftp::list::{Entry, Kind, Modified, Precision};
+
+impl Vfs {
+    /// Removes the empty folder `name` in `parent`.
+    pub async fn remove_dir(&self, parent: u64, name: &[u8]) -> Result<()> {
+        self.writable()?;
+        let attr = self.find(parent, name).await?.ok_or(Error::NotFound)?;
+        if attr.kind != Kind::Dir {
+            return Err(Error::NotDir);
+        }
+        if !self.inodes().created_in(attr.ino).is_empty() {
+            return Err(Error::NotEmpty);
+        }
+        let path = self.path(parent)?.join(name);
+        self.move_kept_out(&path).await?;
+        self.remote.remove_dir(&path).await?;
+        self.overlay().forget(&path);
+        self.remember(attr.ino, attr);
+        self.inodes().unlink(parent, name);
+        self.touch_dir(parent);
+        Ok(())
+    }
+
+    /// Removes the file or link `name` in `parent`. An open file stays readable and writable until it is closed.
+    pub async fn remove_file(&self, parent: u64, name: &[u8]) -> Result<()> {
+        self.writable()?;
+        let attr = self.find(parent, name).await?.ok_or(Error::NotFound)?;
+        if attr.kind == Kind::Dir {
+            return Err(Error::IsDir);
+        }
+        let path = self.path(parent)?.join(name);
+        let _leaving = self.leave(attr.ino);
+        let aside = self.set_aside(attr.ino, &path).await?;
+        match &aside {
+            Aside::Kept { .. } => self.remote.is_gone(&path),
+            Aside::NotOnServer => {}
+            Aside::NotNeeded => match self.remote.remove_file(&path).await {
+                // Somebody else was faster: it is gone, as was asked.
+                Ok(()) | Err(cache::Error::Absent(_)) => {}
+                Err(error) => return Err(error.into()),
+            },
+        }
+        self.overlay().forget(&path);
+        self.remember(attr.ino, attr);
+        self.remote.forget_content(attr.ino);
+        self.inodes().unlink(parent, name);
+        self.end_aside(attr.ino, aside).await;
+        self.touch_dir(parent);
+        Ok(())
+    }
+
+    /// Before a folder loses its name: what is kept in it, of files that lost theirs, goes to the folder above.
+    pub(super) async fn move_kept_out(&self, dir: &RemotePath) -> Result<()> {
+        let kept = self.inodes().kept_within(dir);
+        for (ino, path) in kept {
+            let moved = self.remote.hide_elsewhere(&path, dir).await?;
+            let mut inodes = self.inodes();
+            self.remote.moved(ino, &moved);
+            if let Some(node) = inodes.get_mut(ino) {
+                node.kept_at = Some(moved);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the last attributes of something that loses its name, for those who have it open.
+    pub(super) fn remember(&self, ino: u64, attr: Attr) {
+        if let Some(node) = self.inodes().get_mut(ino)
+            && node.handles > 0
+        {
+            node.entry = Some(Entry {
+                name: Vec::new(),
+                kind: attr.kind,
+                size: Some(attr.size),
+                modified: Some(Modified {
+                    seconds: unix_seconds(attr.mtime),
+                    precision: Precision::Second,
+                }),
+                mode: Some(u32::from(attr.perm)),
+                target: None,
+            });
+        }
+    }
+
+    /// Before a file loses its name: what is open and not all here is moved to a name of our own.
+    pub(super) async fn set_aside(&self, ino: u64, path: &RemotePath) -> Result<Aside> {
+        let (staged, open) = self
+            .with_node(ino, |node| (node.staged.clone(), node.handles > 0))
+            .unwrap_or((None, false));
+        if let Some(staged) = &staged {
+            let state = staged.state().clone();
+            if state.base.is_none() {
+                return Ok(Aside::NotOnServer);
+            }
+            if !state.uses_base() {
+                return Ok(Aside::NotNeeded);
+            }
+        }
+        let size = self.with_node(ino, |node| node.entry.as_ref().and_then(|entry| entry.size));
+        let empty = matches!(size, Ok(Some(0)));
+        if !open || (staged.is_none() && empty) {
+            return Ok(Aside::NotNeeded);
+        }
+        let item = self.remote.stat(path).await?.ok_or(Error::NotFound)?;
+        let (kept_at, moving) = self.remote.hide_away(path, &item.entry).await?;
+        let mut inodes = self.inodes();
+        self.remote.moved(ino, &kept_at);
+        if let Some(node) = inodes.get_mut(ino) {
+            // One handle is ours until this is over: the last one removes what is kept.
+            node.handles += 1;
+            node.kept_at = Some(kept_at);
+            node.entry = Some(item.entry.clone());
+        }
+        Ok(Aside::Kept {
+            entry: item.entry,
+            moving,
+        })
+    }
+
+    /// After a file has lost its name: nobody looks for it there any more.
+    pub(super) async fn end_aside(&self, ino: u64, aside: Aside) {
+        if let Aside::Kept { moving, .. } = aside {
+            drop(moving);
+            if let Some(kept) = self.drop_handle(ino) {
+                self.remove_kept(&kept).await;
+            }
+        }
+    }
+
+    /// A file that was set aside keeps its name `path` after all.
+    pub(super) async fn take_back_aside(&self, ino: u64, path: &RemotePath, aside: Aside) {
+        let Aside::Kept { entry, moving } = aside else {
+            return;
+        };
+        let kept = self.with_node(ino, |node| node.kept_at.clone());
+        if let Ok(Some(kept)) = kept {
+            if let Err(error) = self.remote.put_back(&kept, path, &entry).await {
+                warn!(%path, at = %kept, %error, "the file moved aside could not be moved back");
+            }
+            let mut inodes = self.inodes();
+            if let Some(node) = inodes.get_mut(ino) {
+                node.kept_at = None;
+            }
+            self.remote.moved(ino, path);
+        }
+        drop(moving);
+        self.drop_handle(ino);
+    }
+
+    /// Nobody can open `ino`, which is about to lose its name, until this is dropped.
+    pub(super) fn leave(&self, ino: u64) -> Leaving<'_> {
+        if let Some(node) = self.inodes().get_mut(ino) {
+            node.leaving = true;
+        }
+        Leaving { vfs: self, ino }
+    }
+
+    /// Counts one more handle of `ino`, once it is sure whether it keeps its name.
+    pub(super) async fn hold(&self, ino: u64) -> Result<()> {
+        loop {
+            let left = self.left.notified();
+            tokio::pin!(left);
+            // Before looking, so that no end is missed between looking and waiting.
+            left.as_mut().enable();
+            {
+                let mut inodes = self.inodes();
+                let node = inodes.get_mut(ino).ok_or(Error::Stale)?;
+                if !node.leaving {
+                    node.handles += 1;
+                    return Ok(());
+                }
+            }
+            left.await;
+        }
+    }
+
+    /// Closes one handle of `ino`; the last one removes what was kept for a file without a name.
+    pub(super) fn drop_handle(&self, ino: u64) -> Option<RemotePath> {
+        let mut inodes = self.inodes();
+        let node = inodes.get_mut(ino)?;
+        node.handles = node.handles.saturating_sub(1);
+        let kept = if node.handles == 0 {
+            node.kept_at.take()
+        } else {
+            None
+        };
+        inodes.release(ino);
+        kept
+    }
+
+    /// Removes what was kept of a file that lost its name.
+    pub(super) async fn remove_kept(&self, kept: &RemotePath) {
+        if let Err(error) = self.remote.remove_file(kept).await {
+            warn!(path = %kept, %error, "a removed file that was open is left on the server");
+        }
+        self.remote.show(kept);
+    }
+}
+
+/// See [`Vfs::leave`].
+pub(super) struct Leaving<'a> {
+    vfs: &'a Vfs,
+    ino: u64,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if let Some(node) = self.vfs.inodes().get_mut(self.ino) {
+            node.leaving = false;
+        }
+        self.vfs.left.notify_waiters();
+    }
+}
+
+/// What became of a file before it loses its name.
+pub(super) enum Aside {
+    /// It has another name on the server, hidden.
+    Kept { entry: Entry, moving: Moving },
+    /// The server never had it.
+    NotOnServer,
+    /// Nobody needs it there any more.
+    NotNeeded,
+}
