@@ -5,6 +5,7 @@
 
 mod ahead;
 mod blocks;
+mod early;
 mod error;
 mod exact;
 mod fetch;
@@ -34,6 +35,7 @@ use blocks::{Blocks, ContentKey};
 use exact::Early;
 use listings::{Listings, Lookup};
 
+pub use early::EarlyStore;
 pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
 use reader::Bounds;

@@ -284,6 +284,19 @@ impl Remote {
         wishes: Wishes,
     ) -> Result<Entry> {
         let stored = self.store(scratch, source, wishes).await?;
+        self.put_in_place(path, scratch, stored, source, wishes)
+            .await
+    }
+
+    /// Gives the file `scratch`, which is `stored`, the rest of its wishes, and then the name `path`.
+    pub(super) async fn put_in_place(
+        &self,
+        path: &RemotePath,
+        scratch: &RemotePath,
+        stored: Entry,
+        source: &Source,
+        wishes: Wishes,
+    ) -> Result<Entry> {
         let mut mode = stored.mode;
         if let Some(wanted) = wishes.mode.filter(|_| mode.is_none()) {
             match self.set_mode(scratch, wanted).await {
@@ -351,6 +364,19 @@ impl Remote {
             }
             at += length as u64;
         }
+        self.conclude(path, upload, source.size, range, wishes)
+            .await
+    }
+
+    /// Ends an upload that has sent the bytes in `range` of a file of `size` bytes; what the server has then.
+    pub(super) async fn conclude(
+        &self,
+        path: &RemotePath,
+        upload: Upload,
+        size: u64,
+        range: Range<u64>,
+        wishes: Wishes,
+    ) -> Result<Entry> {
         let confirmed = match upload.finish(wishes).await {
             Ok(confirmed) => confirmed,
             // The size says nothing of bytes within the file, and at its end they may be somebody else's.
@@ -358,7 +384,7 @@ impl Remote {
             Err(Unconfirmed::AllSent(error)) => {
                 debug!(%path, %error, "the answer to an upload was lost: the server is asked");
                 match self.size_of(path).await {
-                    Ok(size) if size == source.size => Confirmed::default(),
+                    Ok(there) if there == size => Confirmed::default(),
                     // Nothing or a part arrived: the connection is to blame, and may be tried again.
                     Ok(_) | Err(Error::Absent(_)) => return Err(error.into()),
                     Err(other) => return Err(other),
@@ -374,7 +400,7 @@ impl Remote {
         let mode = wishes.mode.filter(|_| confirmed.mode_set);
         let size = match confirmed.before {
             Some((before, _)) => before + (range.end - range.start),
-            None => source.size,
+            None => size,
         };
         self.has(path, size, found, mode)
     }
@@ -423,7 +449,7 @@ impl Remote {
     }
 
     /// A refused upload: one question to the folder tells why.
-    async fn why_not_stored(&self, path: &RemotePath, error: ftp::Error) -> Error {
+    pub(super) async fn why_not_stored(&self, path: &RemotePath, error: ftp::Error) -> Error {
         if error.kind == ErrorKind::NotImplemented {
             return Error::Unsupported(error);
         }
@@ -461,7 +487,7 @@ pub(super) fn is_lost(error: &Error) -> bool {
 }
 
 /// Bytes read from the staged file and sent at once.
-const PIECE: u64 = 256 << 10;
+pub(super) const PIECE: u64 = 256 << 10;
 
 /// Times that an upload is begun again after a lost connection.
 pub(super) const ATTEMPTS: u32 = 2;

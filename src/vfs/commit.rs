@@ -111,6 +111,17 @@ impl Vfs {
         staged: &Staged,
         state: &State,
     ) -> Result<Entry> {
+        if let Some(early) = staged.take_early() {
+            let source = Source {
+                file: staged.file.clone(),
+                size: state.size,
+            };
+            let wishes = self.wishes(ino, state);
+            let sent = self.remote.finish_early(early, path, &source, wishes);
+            if let Some(entry) = sent.await? {
+                return Ok(entry);
+            }
+        }
         let occupied = match state.base {
             Some(_) => true,
             None => self.remote.stat(path).await?.is_some(),
@@ -173,20 +184,25 @@ impl Vfs {
             self.load(ino, staged, state).await?;
             self.check_base(path, state).await?;
         }
+        let source = Source {
+            file: staged.file.clone(),
+            size: state.size,
+        };
+        let wishes = self.wishes(ino, state);
+        Ok(self.remote.replace(path, &source, wishes).await?)
+    }
+
+    /// What a new file that takes the place of `ino` is to have: its mode too, unless new files have that anyway.
+    fn wishes(&self, ino: u64, state: &State) -> Wishes {
         let known = self
             .with_node(ino, |node| node.entry.as_ref().and_then(|entry| entry.mode))
             .ok()
             .flatten();
         let mode = known.filter(|&mode| mode != self.config.default_file_mode());
-        let source = Source {
-            file: staged.file.clone(),
-            size: state.size,
-        };
-        let wishes = Wishes {
+        Wishes {
             mode: state.mode.or(mode),
             mtime: state.mtime,
-        };
-        Ok(self.remote.replace(path, &source, wishes).await?)
+        }
     }
 
     /// Fetches all bytes of the base that are part of the file.

@@ -220,6 +220,12 @@ impl Vfs {
             true => staged.append(bytes)?,
             false => staged.write(offset, bytes)?,
         }
+        staged.send_early(|replaces| {
+            // What has no name any more is never sent.
+            let path = self.named_path(ino)?;
+            self.remote
+                .store_early(&path, staged.file.clone(), replaces)
+        });
         Ok(())
     }
 

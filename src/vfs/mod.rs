@@ -233,6 +233,13 @@ impl Vfs {
         self.inodes().path(ino).ok_or(Error::Stale)
     }
 
+    /// Where `ino` is; `None` if it has lost its name.
+    fn named_path(&self, ino: u64) -> Option<RemotePath> {
+        let inodes = self.inodes();
+        let node = inodes.get(ino).filter(|node| !node.unlinked);
+        node.and_then(|_| inodes.path(ino))
+    }
+
     fn with_node<T>(&self, ino: u64, look: impl FnOnce(&mut Node) -> T) -> Result<T> {
         self.inodes().get_mut(ino).map(look).ok_or(Error::Stale)
     }

@@ -88,7 +88,8 @@ impl Vfs {
                 return Ok(());
             }
         }
-        let Ok(path) = self.live_path(ino) else {
+        // Attributes of what has no name change for nobody.
+        let Some(path) = self.named_path(ino) else {
             return Ok(());
         };
         self.send_mode(ino, &path, mode).await
@@ -103,7 +104,8 @@ impl Vfs {
                 return Ok(());
             }
         }
-        let Ok(path) = self.live_path(ino) else {
+        // Attributes of what has no name change for nobody.
+        let Some(path) = self.named_path(ino) else {
             return Ok(());
         };
         self.send_mtime(ino, &path, seconds).await
@@ -159,16 +161,5 @@ impl Vfs {
                 .ok();
         }
         Ok(())
-    }
-
-    /// The path of something that has a name; attributes of what has none change for nobody.
-    fn live_path(&self, ino: u64) -> Result<RemotePath> {
-        let inodes = self.inodes();
-        let node = inodes.get(ino).ok_or(Error::Stale)?;
-        if node.unlinked {
-            Err(Error::Stale)
-        } else {
-            inodes.path(ino).ok_or(Error::Stale)
-        }
     }
 }

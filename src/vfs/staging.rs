@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use rangemap::RangeSet;
 
-use crate::cache::Version;
+use crate::cache::{EarlyStore, Version};
 
 /// Where staged files live. They have no names, so that nobody else can open them and nothing is left behind.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Staged {
     /// Taken before `state`, and before no other lock.
     pub order: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
+    /// Sent while it is written. Taken before `state`.
+    early: Mutex<Option<EarlyStore>>,
 }
 
 /// What a staged file holds, and what of it the server lacks.
@@ -56,6 +58,8 @@ pub struct State {
     pub mtime: Option<i64>,
     /// Permission bits to be set after the next commit.
     pub mode: Option<u32>,
+    /// Whether it was begun to be sent while it is written: that is tried once.
+    begun_early: bool,
 }
 
 impl Staging {
@@ -94,7 +98,9 @@ impl Staging {
                 written: SystemTime::now(),
                 mtime: None,
                 mode: None,
+                begun_early: false,
             }),
+            early: Mutex::default(),
         })
     }
 
@@ -135,6 +141,46 @@ impl Staged {
         self.state.lock().expect("no panic while locked")
     }
 
+    /// Sends what is written so far while more is, by what `begin` gives for the file if it is one that is written from its
+    /// start on: where that is worth it, and where nothing of it needs the base.
+    pub fn send_early(&self, begin: impl FnOnce(bool) -> Option<EarlyStore>) {
+        let mut early = self.early();
+        let ready = {
+            let mut state = self.state();
+            let written = state.dirty.first().filter(|first| first.start == 0);
+            let Some(ready) = written.map(|first| first.end) else {
+                return;
+            };
+            let first = !state.begun_early && state.base_end == 0 && ready >= EARLY;
+            if first {
+                state.begun_early = true;
+                drop(state);
+                *early = begin(self.state().base.is_some());
+            }
+            ready
+        };
+        if let Some(early) = &*early {
+            early.advance(ready);
+        }
+    }
+
+    /// The upload that was begun early, to be finished or given up before anything else is done at that name.
+    pub fn take_early(&self) -> Option<EarlyStore> {
+        self.early().take()
+    }
+
+    /// The bytes from `offset` on were changed.
+    fn changed_from(&self, offset: u64) {
+        let mut early = self.early();
+        if let Some(early) = early.as_mut().filter(|early| offset < early.claimed()) {
+            early.stop();
+        }
+    }
+
+    fn early(&self) -> MutexGuard<'_, Option<EarlyStore>> {
+        self.early.lock().expect("no panic while locked")
+    }
+
     /// Adds `bytes` at the end; the caller holds `order`.
     pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
         let (offset, at_any_end) = {
@@ -149,6 +195,7 @@ impl Staged {
     /// Writes `bytes` at `offset`; the caller holds `order`.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)?;
+        self.changed_from(offset);
         let end = offset + bytes.len() as u64;
         let mut state = self.state();
         if end > offset {
@@ -162,8 +209,9 @@ impl Staged {
 
     /// Cuts or extends the file to `size` bytes; the caller holds `order`.
     pub fn truncate(&self, size: u64) -> io::Result<()> {
-        let mut state = self.state();
         self.file.set_len(size)?;
+        self.changed_from(size);
+        let mut state = self.state();
         if size < state.size {
             state.local.remove(size..u64::MAX);
             state.dirty.remove(size..u64::MAX);
@@ -267,6 +315,9 @@ impl State {
 /// Bytes that are written into the file on the server, as a program that changes a file in its middle asks: more is sent
 /// as a whole new file, since the old one could be left with a part of it for long.
 const LITTLE: u64 = 256 << 10;
+
+/// Bytes from which on a file is sent while it is written: programs write less than this in one go.
+const EARLY: u64 = 1 << 20;
 
 /// Places of those bytes: each costs round trips of its own.
 const FEW: usize = 8;

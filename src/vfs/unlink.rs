@@ -95,6 +95,10 @@ impl Vfs {
             .with_node(ino, |node| (node.staged.clone(), node.handles > 0))
             .unwrap_or((None, false));
         if let Some(staged) = &staged {
+            // What was sent of it so far would stay under the name that it loses.
+            if let Some(early) = staged.take_early() {
+                early.give_up().await;
+            }
             let state = staged.state().clone();
             if state.base.is_none() {
                 return Ok(Aside::NotOnServer);

@@ -104,7 +104,15 @@ pub(super) fn cut_downloads() -> Result<(), Failed> {
 }
 
 pub(super) fn cut_uploads() -> Result<(), Failed> {
-    let (old, new) = (content(5000, 1), content(1_000_000, 2));
+    // The longer one is sent while it is written.
+    for length in [1_000_000, 3_000_000] {
+        cut_uploads_of(&content(length, 2))?;
+    }
+    Ok(())
+}
+
+fn cut_uploads_of(new: &Vec<u8>) -> Result<(), Failed> {
+    let old = content(5000, 1);
     for cut in [Cut::Reset, Cut::Close, Cut::Lie, Cut::Session] {
         for times in [Times::Once, Times::Always] {
             for replaced in [true, false] {
@@ -115,8 +123,8 @@ pub(super) fn cut_uploads() -> Result<(), Failed> {
                 odd.cut_stor_after(300_000, cut, times);
                 let mount = ModelMount::of_odd(&odd, &["attr_timeout=0"]);
                 let at = format!("{cut:?} {times:?}, replaced: {replaced}");
-                match write(&mount.path.join("f"), &new) {
-                    Ok(()) => assert!(odd.content("/f").as_ref() == Some(&new), "{at}: not whole"),
+                match write(&mount.path.join("f"), new) {
+                    Ok(()) => assert!(odd.content("/f").as_ref() == Some(new), "{at}: not whole"),
                     Err(error) => {
                         assert!(times == Times::Always, "{at}: {error}");
                         assert!(

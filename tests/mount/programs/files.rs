@@ -9,6 +9,10 @@ pub const TRIALS: &[(&str, Run)] = &[
     ("two_processes_append_in_turn", two_processes_append_in_turn),
     ("mappings_reach_the_server", mappings_reach_the_server),
     (
+        "long_files_are_sent_while_they_are_written",
+        long_files_are_sent_while_they_are_written,
+    ),
+    (
         "open_files_survive_removes_and_renames",
         open_files_survive_removes_and_renames,
     ),
@@ -64,6 +68,11 @@ fn two_processes_append_in_turn(bench: &mut Bench) -> Result<(), Failed> {
 
 fn mappings_reach_the_server(bench: &mut Bench) -> Result<(), Failed> {
     bench.python("mappings.py");
+    Ok(())
+}
+
+fn long_files_are_sent_while_they_are_written(bench: &mut Bench) -> Result<(), Failed> {
+    bench.python("written_early.py");
     Ok(())
 }
 

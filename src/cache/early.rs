@@ -1,0 +1,277 @@
+//! Sending a file while it is still being written: closing it waits for the rest alone.
+//!
+//! The bytes stay in their local file until the server has confirmed all of them: whatever goes wrong here, they are sent
+//! again the usual way.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::debug;
+
+use super::uploads::{PIECE, scratch_name};
+use super::{Error, Remote, Result, Source};
+use crate::ftp::list::Entry;
+use crate::ftp::{ErrorKind, RemotePath, UploadKind, Wishes};
+use crate::pool::Upload;
+
+/// An upload of a file that is still being written. Dropped, it is given up, and what it has sent is removed.
+#[derive(Debug)]
+pub struct EarlyStore {
+    path: RemotePath,
+    /// Another name, that it is sent under because `path` holds a file until it is whole.
+    scratch: Option<RemotePath>,
+    claimed: Arc<AtomicU64>,
+    /// `None` once it is given up.
+    goal: Option<watch::Sender<Goal>>,
+    task: JoinHandle<std::result::Result<Entry, Over>>,
+}
+
+/// What is to be sent by now.
+#[derive(Clone, Copy, Debug, Default)]
+struct Goal {
+    /// Bytes from the start of the file that are written.
+    ready: u64,
+    /// The file's size and its wishes, once it is whole.
+    end: Option<(u64, Wishes)>,
+}
+
+/// Why a file was not sent early.
+#[derive(Debug)]
+enum Over {
+    /// Nobody wrote for long, or others needed the session.
+    GivenUp,
+    Failed(Error),
+}
+
+impl From<Error> for Over {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl EarlyStore {
+    /// Bytes before this may have been sent: a change of one of them comes too late.
+    ///
+    /// To be asked after the change was made.
+    pub fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::SeqCst)
+    }
+
+    /// The bytes before `ready` are written.
+    pub fn advance(&self, ready: u64) {
+        if let Some(goal) = &self.goal {
+            goal.send_if_modified(|goal| {
+                let more = ready > goal.ready;
+                goal.ready = goal.ready.max(ready);
+                more
+            });
+        }
+    }
+
+    /// Gives it up.
+    pub fn stop(&mut self) {
+        self.goal = None;
+    }
+
+    /// Gives it up, and waits until what it has sent is removed.
+    pub async fn give_up(mut self) {
+        self.stop();
+        // However it ended: nothing of it is used.
+        let _over = self.task.await;
+    }
+}
+
+impl Remote {
+    /// Begins to send `file`, which is going to be at `path`; `replaces` = there is one until then. `None` where sessions
+    /// are too few for it.
+    pub fn store_early(
+        &self,
+        path: &RemotePath,
+        file: Arc<File>,
+        replaces: bool,
+    ) -> Option<EarlyStore> {
+        if self.pool().lanes() == 0 {
+            return None;
+        }
+        let scratch = replaces.then(|| scratch_name(path));
+        if let Some(scratch) = &scratch {
+            self.hide(scratch);
+        }
+        let (goal, goals) = watch::channel(Goal::default());
+        let claimed = Arc::new(AtomicU64::new(0));
+        let sending = Sending {
+            remote: self.clone(),
+            path: scratch.as_ref().unwrap_or(path).clone(),
+            file,
+            claimed: claimed.clone(),
+            goals,
+        };
+        let is_scratch = scratch.is_some();
+        Some(EarlyStore {
+            path: path.clone(),
+            scratch,
+            claimed,
+            goal: Some(goal),
+            task: tokio::spawn(sending.run(is_scratch)),
+        })
+    }
+
+    /// Ends `early`, whose file is whole by now: `source`, to be at `path`. `None` if it has to be sent the usual way.
+    ///
+    /// # Errors
+    /// As for [`Remote::store`] and [`Remote::replace`], where sending it again would fail as well.
+    pub async fn finish_early(
+        &self,
+        early: EarlyStore,
+        path: &RemotePath,
+        source: &Source,
+        wishes: Wishes,
+    ) -> Result<Option<Entry>> {
+        match &early.goal {
+            Some(goal) if early.path == *path => goal.send_modify(|goal| {
+                goal.ready = source.size;
+                goal.end = Some((source.size, wishes));
+            }),
+            _ => {
+                early.give_up().await;
+                return Ok(None);
+            }
+        }
+        let stored = match early.task.await {
+            Ok(Ok(entry)) => entry,
+            Ok(Err(Over::Failed(error))) if is_final(&error) => return Err(error),
+            Ok(Err(over)) => {
+                debug!(%path, ?over, "not sent early");
+                return Ok(None);
+            }
+            Err(error) => {
+                debug!(%path, %error, "not sent early");
+                return Ok(None);
+            }
+        };
+        let Some(scratch) = early.scratch else {
+            return Ok(Some(stored));
+        };
+        let placed = self
+            .put_in_place(path, &scratch, stored, source, wishes)
+            .await;
+        if placed.is_err() {
+            self.clean(&scratch).await;
+        }
+        self.show(&scratch);
+        Ok(Some(placed?))
+    }
+}
+
+/// Whether the same would happen again.
+fn is_final(error: &Error) -> bool {
+    matches!(error, Error::Wire(error) if error.kind == ErrorKind::NoSpace)
+}
+
+/// The task behind an [`EarlyStore`].
+struct Sending {
+    remote: Remote,
+    path: RemotePath,
+    file: Arc<File>,
+    claimed: Arc<AtomicU64>,
+    goals: watch::Receiver<Goal>,
+}
+
+impl Sending {
+    async fn run(mut self, is_scratch: bool) -> std::result::Result<Entry, Over> {
+        let stored = self.store(is_scratch).await;
+        if is_scratch && stored.is_err() {
+            self.remote.show(&self.path);
+        }
+        stored
+    }
+
+    async fn store(&mut self, is_scratch: bool) -> std::result::Result<Entry, Over> {
+        // Only a name that nobody has: what it holds later is ours, and may be removed.
+        if !is_scratch && self.remote.stat(&self.path).await?.is_some() {
+            return Err(Over::GivenUp);
+        }
+        let opened = Upload::open(self.remote.pool(), &self.path, UploadKind::Store).await;
+        let mut upload = match opened {
+            Ok(upload) => upload,
+            Err(error) if error.is_refusal() => {
+                return Err(self.remote.why_not_stored(&self.path, error).await.into());
+            }
+            Err(error) => return Err(Error::from(error).into()),
+        };
+        debug!(path = %self.path, "sent while it is written");
+        let (size, wishes) = match self.send(&mut upload).await {
+            Ok(end) => end,
+            Err(over) => {
+                upload.give_up().await;
+                self.remote.clean(&self.path).await;
+                return Err(over);
+            }
+        };
+        let concluded = self
+            .remote
+            .conclude(&self.path, upload, size, 0..size, wishes)
+            .await;
+        if concluded.is_err() {
+            self.remote.clean(&self.path).await;
+        }
+        Ok(concluded?)
+    }
+
+    /// Sends what is written, until the file is whole; its size and wishes.
+    async fn send(&mut self, upload: &mut Upload) -> std::result::Result<(u64, Wishes), Over> {
+        let mut at = 0;
+        loop {
+            let Goal { ready, end } = *self.goals.borrow_and_update();
+            if at < ready {
+                let length = (ready - at).min(PIECE) as usize;
+                // Before it is read: whoever changes these bytes from here on sees that it may be too late.
+                self.claimed.store(at + length as u64, Ordering::SeqCst);
+                let file = self.file.clone();
+                let read = tokio::task::spawn_blocking(move || {
+                    let mut piece = vec![0; length];
+                    file.read_exact_at(&mut piece, at).map(|()| piece)
+                });
+                let piece = match read.await {
+                    Ok(Ok(piece)) => piece,
+                    Ok(Err(error)) => return Err(Error::Local(error.to_string()).into()),
+                    Err(error) => return Err(Error::Local(error.to_string()).into()),
+                };
+                upload.send(&piece).await.map_err(Error::from)?;
+                at += length as u64;
+                continue;
+            }
+            if let Some(end) = end {
+                return Ok(end);
+            }
+            self.more().await?;
+        }
+    }
+
+    /// Waits until more is written.
+    async fn more(&mut self) -> std::result::Result<(), Over> {
+        let pool = self.remote.pool();
+        tokio::select! {
+            changed = self.goals.changed() => changed.map_err(|_| Over::GivenUp),
+            // Whoever waits may be the one who is to be read from, so that more can be written.
+            () = pool.wanted() => {
+                match tokio::time::timeout(GRACE, self.goals.changed()).await {
+                    Ok(Ok(())) => Ok(()),
+                    _ => Err(Over::GivenUp),
+                }
+            }
+            () = tokio::time::sleep(PAUSE) => Err(Over::GivenUp),
+        }
+    }
+}
+
+/// How long a writer may pause: much less than servers wait for a stalled upload.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How long while others wait for a session.
+const GRACE: Duration = Duration::from_millis(20);
