@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tracing::debug;
 
 use super::uploads::{PIECE, scratch_name};
-use super::{Error, Remote, Result, Source};
+use super::{Error, Patch, Remote, Result, Source};
 use crate::ftp::list::Entry;
 use crate::ftp::{ErrorKind, RemotePath, UploadKind, Wishes};
 use crate::pool::Upload;
@@ -23,12 +23,23 @@ use crate::pool::Upload;
 #[derive(Debug)]
 pub struct EarlyStore {
     path: RemotePath,
-    /// Another name, that it is sent under because `path` holds a file until it is whole.
+    /// Another name, that it is sent under while `path` holds a file.
     scratch: Option<RemotePath>,
     claimed: Arc<AtomicU64>,
     /// `None` once it is given up.
     goal: Option<watch::Sender<Goal>>,
     task: JoinHandle<std::result::Result<Entry, Over>>,
+}
+
+/// What the server has where a file is going to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UntilThen {
+    /// No such name.
+    Nothing,
+    /// A file without a byte, which cannot lose any.
+    Empty,
+    /// A file that stays until the new one is whole.
+    File,
 }
 
 /// What is to be sent by now.
@@ -87,18 +98,18 @@ impl EarlyStore {
 }
 
 impl Remote {
-    /// Begins to send `file`, which is going to be at `path`; `replaces` = there is one until then. `None` where sessions
-    /// are too few for it.
+    /// Begins to send `file`, which is going to be at `path`, where `until_then` is. `None` where sessions are too few for
+    /// it.
     pub fn store_early(
         &self,
         path: &RemotePath,
         file: Arc<File>,
-        replaces: bool,
+        until_then: UntilThen,
     ) -> Option<EarlyStore> {
         if self.pool().lanes() == 0 {
             return None;
         }
-        let scratch = replaces.then(|| scratch_name(path));
+        let scratch = (until_then == UntilThen::File).then(|| scratch_name(path));
         if let Some(scratch) = &scratch {
             self.hide(scratch);
         }
@@ -111,13 +122,12 @@ impl Remote {
             claimed: claimed.clone(),
             goals,
         };
-        let is_scratch = scratch.is_some();
         Some(EarlyStore {
             path: path.clone(),
             scratch,
             claimed,
             goal: Some(goal),
-            task: tokio::spawn(sending.run(is_scratch)),
+            task: tokio::spawn(sending.run(until_then)),
         })
     }
 
@@ -183,17 +193,17 @@ struct Sending {
 }
 
 impl Sending {
-    async fn run(mut self, is_scratch: bool) -> std::result::Result<Entry, Over> {
-        let stored = self.store(is_scratch).await;
-        if is_scratch && stored.is_err() {
+    async fn run(mut self, until_then: UntilThen) -> std::result::Result<Entry, Over> {
+        let stored = self.store(until_then).await;
+        if until_then == UntilThen::File && stored.is_err() {
             self.remote.show(&self.path);
         }
         stored
     }
 
-    async fn store(&mut self, is_scratch: bool) -> std::result::Result<Entry, Over> {
+    async fn store(&mut self, until_then: UntilThen) -> std::result::Result<Entry, Over> {
         // Only a name that nobody has: what it holds later is ours, and may be removed.
-        if !is_scratch && self.remote.stat(&self.path).await?.is_some() {
+        if until_then == UntilThen::Nothing && self.remote.stat(&self.path).await?.is_some() {
             return Err(Over::GivenUp);
         }
         let opened = Upload::open(self.remote.pool(), &self.path, UploadKind::Store).await;
@@ -209,7 +219,7 @@ impl Sending {
             Ok(end) => end,
             Err(over) => {
                 upload.give_up().await;
-                self.remote.clean(&self.path).await;
+                self.clean(until_then).await;
                 return Err(over);
             }
         };
@@ -218,9 +228,17 @@ impl Sending {
             .conclude(&self.path, upload, size, 0..size, wishes)
             .await;
         if concluded.is_err() {
-            self.remote.clean(&self.path).await;
+            self.clean(until_then).await;
         }
         Ok(concluded?)
+    }
+
+    /// Removes what was sent. Not the user's own file, however empty it was: it is written once more, or removed by the user.
+    async fn clean(&self, until_then: UntilThen) {
+        match until_then {
+            UntilThen::Nothing | UntilThen::File => self.remote.clean(&self.path).await,
+            UntilThen::Empty => self.remote.patch(&self.path, Patch::Doubt),
+        }
     }
 
     /// Sends what is written, until the file is whole; its size and wishes.

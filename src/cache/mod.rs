@@ -35,7 +35,7 @@ use blocks::{Blocks, ContentKey};
 use exact::Early;
 use listings::{Listings, Lookup};
 
-pub use early::EarlyStore;
+pub use early::{EarlyStore, UntilThen};
 pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
 use reader::Bounds;

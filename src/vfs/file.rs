@@ -220,11 +220,11 @@ impl Vfs {
             true => staged.append(bytes)?,
             false => staged.write(offset, bytes)?,
         }
-        staged.send_early(|replaces| {
+        staged.send_early(|until_then| {
             // What has no name any more is never sent.
             let path = self.named_path(ino)?;
             self.remote
-                .store_early(&path, staged.file.clone(), replaces)
+                .store_early(&path, staged.file.clone(), until_then)
         });
         Ok(())
     }

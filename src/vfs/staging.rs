@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use rangemap::RangeSet;
 
-use crate::cache::{EarlyStore, Version};
+use crate::cache::{EarlyStore, UntilThen, Version};
 
 /// Where staged files live. They have no names, so that nobody else can open them and nothing is left behind.
 #[derive(Debug)]
@@ -141,9 +141,9 @@ impl Staged {
         self.state.lock().expect("no panic while locked")
     }
 
-    /// Sends what is written so far while more is, by what `begin` gives for the file if it is one that is written from its
-    /// start on: where that is worth it, and where nothing of it needs the base.
-    pub fn send_early(&self, begin: impl FnOnce(bool) -> Option<EarlyStore>) {
+    /// Sends what is written so far while more is, by what `begin` gives for a file that is written from its start on:
+    /// where that is worth it, and where nothing of it needs the base.
+    pub fn send_early(&self, begin: impl FnOnce(UntilThen) -> Option<EarlyStore>) {
         let mut early = self.early();
         let ready = {
             let mut state = self.state();
@@ -154,8 +154,13 @@ impl Staged {
             let first = !state.begun_early && state.base_end == 0 && ready >= EARLY;
             if first {
                 state.begun_early = true;
+                let until_then = match state.base {
+                    None => UntilThen::Nothing,
+                    Some(Version { size: 0, .. }) => UntilThen::Empty,
+                    Some(_) => UntilThen::File,
+                };
                 drop(state);
-                *early = begin(self.state().base.is_some());
+                *early = begin(until_then);
             }
             ready
         };
