@@ -35,8 +35,9 @@
 //! 6. An errno is chosen in one file, `fuse/errno.rs`. A bare 550 gets its meaning where the operation is known, with
 //!    one confirming question. A network failure, a cut or an unreadable listing is never ENOENT and never an empty
 //!    folder.
-//! 7. No mutex is held across an await, nor two at once. A staged file's `order` is the only lock that is kept while
-//!    waiting; it comes before any mutex.
+//! 7. No mutex is held across an await. Two at once only in this order: a staged file's early upload, the inodes, a
+//!    staged file's state, one of the cache's. A staged file's `order` is the only lock that is kept while waiting; it
+//!    comes before any mutex.
 //! 8. fork comes before the runtime, any thread, any socket.
 //! 9. Success of `close` and `fsync` means that the server has confirmed every byte (its final reply, and its size).
 //!    Success is never invented: what the server cannot be told (a mode, a time) is kept by the mount, and said once.

@@ -4,7 +4,7 @@
 //! changes what is remembered. Knows paths and contents, no inodes, handles or errno.
 
 mod ahead;
-mod blocks;
+pub mod blocks;
 mod early;
 mod error;
 mod exact;
@@ -59,7 +59,7 @@ pub struct Remote {
     inner: Arc<Inner>,
 }
 
-/// Each mutex is held for a look or a change only, never across an await, and never together with another.
+/// Each mutex is held for a look or a change only, never across an await, and never together with another of these.
 #[derive(Debug)]
 struct Inner {
     pool: Pool,

@@ -9,7 +9,7 @@ mod commit;
 mod error;
 mod file;
 mod handles;
-mod inodes;
+pub mod inodes;
 mod namespace;
 mod overlay;
 mod rename;
@@ -65,8 +65,8 @@ pub struct VfsConfig {
 
 /// The filesystem.
 ///
-/// Lock order: a staged file's `order`, then any one of the mutexes here, none of which is held across an await or
-/// together with another.
+/// Lock order: a staged file's `order`, then the mutexes as the crate's invariants say, none of which is held across an
+/// await.
 #[derive(Debug)]
 pub struct Vfs {
     config: VfsConfig,
