@@ -3,6 +3,8 @@
 //! This module fills [`Raw`] by the rows of `table` and gives nothing a meaning: `setup` does.
 
 use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::table::{Spec, TABLE, Takes};
-use crate::ftp::config::{PasvAddress, Secret, TlsMode};
+use crate::ftp::config::{DataMode, PasvAddress, Secret, TlsMode};
 
 /// What was asked for, option by option; `None` = nothing said.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,12 @@ pub struct Raw {
     pub cacert: Option<PathBuf>,
     pub tz: Option<TimeZone>,
     pub pasv_address: Option<PasvAddress>,
+    /// `mode`.
+    pub mode: Option<DataMode>,
+    /// `active_ports`.
+    pub active_ports: Option<RangeInclusive<u16>>,
+    /// `active_address`.
+    pub active_address: Option<IpAddr>,
     pub staging: Option<PathBuf>,
     pub fsname: Option<String>,
     pub subtype: Option<String>,

@@ -11,7 +11,7 @@ use super::Error;
 use super::credentials::{self, Surroundings};
 use super::options::Raw;
 use crate::cache::CacheConfig;
-use crate::ftp::config::{PasvAddress, ServerConfig, TlsMode, Trust};
+use crate::ftp::config::{DataMode, PasvAddress, ServerConfig, TlsMode, Trust};
 use crate::ftp::url::Location;
 use crate::fuse::FuseConfig;
 use crate::mount::{LogConfig, MountConfig, Place, Setup};
@@ -48,6 +48,9 @@ pub fn setup(
             connect_timeout: raw.connect_timeout.unwrap_or(Duration::from_secs(10)),
             timeout: raw.timeout.unwrap_or(Duration::from_secs(30)),
             zone: raw.tz.clone(),
+            data_mode: raw.mode.unwrap_or(DataMode::Auto),
+            active_ports: raw.active_ports.clone(),
+            active_address: raw.active_address,
             pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
         },
         pool: PoolConfig {

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 
 use super::options::Raw;
 use super::values;
-use crate::ftp::config::{PasvAddress, Secret, TlsMode};
+use crate::ftp::config::{DataMode, PasvAddress, Secret, TlsMode};
 
 /// One option.
 pub struct Spec {
@@ -101,6 +101,14 @@ pub const TABLE: &[Spec] = &[
     value(Group::Connection, "idle_timeout", "TIME",
         |raw, v| set(&mut raw.idle_timeout, values::duration(v)),
         "Close a connection that nobody used for this long [60s]"),
+    value(Group::Connection, "mode", "MODE", |raw, v| set(&mut raw.mode, data_mode(v)),
+        "passive: data connections go to the server; active: they come from it; auto: active where passive does not work [auto]"),
+    value(Group::Connection, "active_ports", "LOW-HIGH",
+        |raw, v| set(&mut raw.active_ports, values::ports(v)),
+        "Ports that the server may connect to in active mode [any]"),
+    value(Group::Connection, "active_address", "ADDRESS",
+        |raw, v| set(&mut raw.active_address, values::address(v)),
+        "Address that the server is told to connect to, as a router's that forwards active_ports [this machine's]"),
     value(Group::Connection, "pasv_address", "WHOSE",
         |raw, v| set(&mut raw.pasv_address, pasv_address(v)),
         "control: data connections go where the control connection went; reply: where the server says [control]"),
@@ -220,6 +228,15 @@ fn tls(value: &OsStr) -> Result<TlsMode, String> {
         other => Err(format!(
             "`{other}` is not one of auto, off, require, implicit"
         )),
+    }
+}
+
+fn data_mode(value: &OsStr) -> Result<DataMode, String> {
+    match values::text(value)? {
+        "auto" => Ok(DataMode::Auto),
+        "passive" => Ok(DataMode::Passive),
+        "active" => Ok(DataMode::Active),
+        other => Err(format!("`{other}` is not one of auto, passive, active")),
     }
 }
 

@@ -4,6 +4,8 @@
 //! the option's name.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +30,24 @@ pub fn number(value: &OsStr, least: u32, most: u32) -> Result<u32, String> {
     let text = text(value)?;
     let number = text.parse().ok().filter(|n| (least..=most).contains(n));
     number.ok_or_else(|| format!("`{text}` is not a number from {least} to {most}"))
+}
+
+/// A range of ports, `LOW-HIGH`, or one.
+pub fn ports(value: &OsStr) -> Result<RangeInclusive<u16>, String> {
+    let text = text(value)?;
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.parse().ok().filter(|&port: &u16| port > 0);
+    match (port(low), port(high)) {
+        (Some(low), Some(high)) if low <= high => Ok(low..=high),
+        _ => Err(format!("`{text}` is not a range of ports, as 50000-50100")),
+    }
+}
+
+/// An address of IPv4 or IPv6.
+pub fn address(value: &OsStr) -> Result<IpAddr, String> {
+    let text = text(value)?;
+    let address = text.parse();
+    address.map_err(|_| format!("`{text}` is not an address, as 203.0.113.5 or 2001:db8::5"))
 }
 
 /// A user's or group's number.

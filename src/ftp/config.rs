@@ -1,6 +1,8 @@
 //! What a session needs to know before it connects.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,8 +34,25 @@ pub struct ServerConfig {
     pub timeout: Duration,
     /// Time zone of the server's `LIST`; `None` = found by comparing with one `MDTM`.
     pub zone: Option<TimeZone>,
+    /// Who makes the data connections.
+    pub data_mode: DataMode,
     /// Whether data connections go to the address in a 227 reply.
     pub pasv_address: PasvAddress,
+    /// Ports that the server may connect to; `None` = any that is free.
+    pub active_ports: Option<RangeInclusive<u16>>,
+    /// Address that the server is told to connect to; `None` = our end of the control connection.
+    pub active_address: Option<IpAddr>,
+}
+
+/// Who makes the data connections (RFC 959 s3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataMode {
+    /// We do; or the server, once it is clear that we cannot.
+    Auto,
+    /// We do.
+    Passive,
+    /// The server does.
+    Active,
 }
 
 /// The folder of the server that the mount shows (RFC 1738 s3.2.2).

@@ -113,6 +113,11 @@ impl Control {
         self.peer
     }
 
+    /// The address of our own end.
+    pub fn local(&self) -> std::io::Result<SocketAddr> {
+        self.stream.tcp().local_addr()
+    }
+
     /// What connecting took: one round trip, if no packet was lost.
     pub fn round_trip(&self) -> Duration {
         self.round_trip

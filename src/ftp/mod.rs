@@ -2,6 +2,7 @@
 //!
 //! Knows one [`Session`] at a time: no pools, no caches, no filesystem.
 
+mod active;
 mod attributes;
 mod command;
 pub mod config;

@@ -1,4 +1,4 @@
-//! Passive data connections, and those that are made before a transfer needs them.
+//! Passive data connections, and those of either kind that are made before a transfer needs them.
 //!
 //! A transfer on a new passive connection waits three round trips for its first byte: `EPSV`, the connection, the
 //! command. On an armed session the first two are behind it.
@@ -12,8 +12,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
+use super::active::Expected;
 use super::command::Command;
-use super::config::PasvAddress;
+use super::config::{DataMode, PasvAddress};
 use super::data;
 use super::error::{Error, ErrorKind, Result};
 use super::reply::{Reply, parse_epsv, parse_pasv};
@@ -30,6 +31,8 @@ pub(super) struct Armed {
 enum Connection {
     /// Its connecting goes on while the session does other things.
     Coming(JoinHandle<Result<TcpStream>>),
+    /// The server makes it once it is told of a transfer.
+    Expected(Expected),
     There(TcpStream),
 }
 
@@ -38,6 +41,14 @@ impl Armed {
     pub(super) fn begin(address: SocketAddr, patience: Duration) -> Self {
         Self {
             connection: Connection::Coming(tokio::spawn(data::connect(address, patience))),
+            since: Instant::now(),
+        }
+    }
+
+    /// One that the server will make.
+    pub(super) fn expecting(expected: Expected) -> Self {
+        Self {
+            connection: Connection::Expected(expected),
             since: Instant::now(),
         }
     }
@@ -56,7 +67,7 @@ impl Armed {
         }
         let old = self.since.elapsed() > LIFE;
         match &self.connection {
-            Connection::Coming(_) => !old,
+            Connection::Coming(_) | Connection::Expected(_) => !old,
             // Nothing has come on it yet, and it has no end: a server's goodbye would be readable.
             Connection::There(stream) => !old && data::is_silent(stream),
         }
@@ -66,6 +77,7 @@ impl Armed {
     pub(super) async fn connected(self) -> Result<TcpStream> {
         match self.connection {
             Connection::There(stream) => Ok(stream),
+            Connection::Expected(expected) => expected.connected().await,
             Connection::Coming(connecting) => connecting.await.unwrap_or_else(|error| {
                 Err(Error::new(
                     ErrorKind::Lost,
@@ -100,15 +112,40 @@ impl Session {
         if !self.wants_arming() {
             return Ok(());
         }
-        let address = self.passive().await.inspect_err(|error| {
+        let armed = self.data_connection().await.inspect_err(|error| {
             // With a connection that still stands the server had words for it: no port free, or a busy one.
             if self.ended().is_none() && error.kind != ErrorKind::TimedOut {
                 debug!(session = self.id, %error, "no data connections are made in advance any more");
                 self.server.with_profile(|profile| profile.arming = Some(false));
             }
         })?;
-        self.armed = Some(Armed::begin(address, self.server.config.connect_timeout));
+        self.armed = Some(armed);
         Ok(())
+    }
+
+    /// Negotiates a data connection, which is on its way then.
+    pub(super) async fn data_connection(&mut self) -> Result<Armed> {
+        if self.is_active() {
+            return self.expect().await;
+        }
+        let address = self.passive().await?;
+        Ok(self.connecting(address))
+    }
+
+    /// A passive data connection on its way to `address`.
+    pub(super) fn connecting(&self, address: SocketAddr) -> Armed {
+        let longest = self.server.config.connect_timeout;
+        // While there is another way to try.
+        let other = self.server.config.data_mode == DataMode::Auto
+            && self.knows(|profile| profile.passive.is_none() && profile.active.is_none());
+        Armed::begin(
+            address,
+            if other {
+                longest.min(FIRST_WAIT)
+            } else {
+                longest
+            },
+        )
     }
 
     /// uftpd writes the answers of other commands into an open data connection, and libunftp may say that a transfer has
@@ -119,7 +156,7 @@ impl Session {
 
     /// Whether an `EPSV` at the end of a flight arms the session for the next transfer.
     pub(super) fn arms_by_epsv(&self) -> bool {
-        self.may_arm() && self.knows(|profile| profile.epsv) == Some(true)
+        self.may_arm() && !self.is_active() && self.knows(|profile| profile.epsv) == Some(true)
     }
 
     /// Where the server waits for a data connection: `EPSV` (RFC 2428), or `PASV` where that is refused.
@@ -143,10 +180,10 @@ impl Session {
         Ok(SocketAddr::new(ip, port))
     }
 
-    /// `EPSV`, unless the server is known not to have it.
+    /// `EPSV`, unless the server is known not to have it, or makes the connections itself.
     pub(super) fn epsv(&self) -> Option<Command> {
         let known = self.knows(|profile| profile.epsv);
-        (known != Some(false)).then(|| Command::bare("EPSV"))
+        (known != Some(false) && !self.is_active()).then(|| Command::bare("EPSV"))
     }
 
     /// What `reply` to `EPSV` says; `None` if the server has no such command.
@@ -172,3 +209,6 @@ impl Session {
 
 /// A connection that no transfer used for this long is closed: pyftpdlib waits 30 s for one to begin.
 const LIFE: Duration = Duration::from_secs(25);
+
+/// Wait for the first passive connection of all: as long as a lost packet or two take to be sent again.
+const FIRST_WAIT: Duration = Duration::from_secs(5);

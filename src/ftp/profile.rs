@@ -16,6 +16,10 @@ pub struct Profile {
     pub round_trip: Option<Duration>,
     /// What FEAT lists, in capitals: verb and parameters of each line.
     pub features: Vec<String>,
+    /// Data connections that we make work.
+    pub passive: Option<bool>,
+    /// Those that the server makes do.
+    pub active: Option<bool>,
     /// `EPSV` works (RFC 2428).
     pub epsv: Option<bool>,
     /// `MLSD` works (RFC 3659 s7).

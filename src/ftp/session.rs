@@ -97,6 +97,8 @@ pub struct Session {
     pub(super) early_final: Option<Reply>,
     /// A `REST` was sent and no transfer took it: some servers would apply it to the next one.
     pub(super) stale_rest: bool,
+    /// The last transfer did not begin for want of a data connection.
+    pub(super) unconnected: bool,
     /// The data connection that the next transfer will use.
     pub(super) armed: Option<Armed>,
 }
@@ -171,6 +173,7 @@ impl Session {
             answered: Vec::new(),
             early_final: None,
             stale_rest: false,
+            unconnected: false,
             armed: None,
         };
         session.login().await?;

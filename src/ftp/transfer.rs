@@ -194,8 +194,7 @@ impl Session {
             && let Some(epsv) = replies.pop()
             && let Some(address) = self.passive_address(&epsv)?
         {
-            let patience = self.server.config.connect_timeout;
-            self.armed = Some(Armed::begin(address, patience));
+            self.armed = Some(self.connecting(address));
         }
         Ok((ended?, replies))
     }
@@ -224,8 +223,8 @@ impl Session {
             // No fence holds where replies overtake each other.
             return;
         }
-        let arms =
-            self.knows(|profile| profile.arming != Some(false) && profile.epsv == Some(true));
+        let arms = !self.is_active()
+            && self.knows(|profile| profile.arming != Some(false) && profile.epsv == Some(true));
         let (fence, passes) = match arms {
             true => (Command::bare("EPSV"), 229),
             false => (Command::bare("PWD"), 257),
@@ -251,8 +250,7 @@ impl Session {
             Ok(Ok(reply)) => {
                 self.state = State::Idle;
                 if arms && let Ok(Some(address)) = self.passive_address(&reply) {
-                    let patience = self.server.config.connect_timeout;
-                    self.armed = Some(Armed::begin(address, patience));
+                    self.armed = Some(self.connecting(address));
                 }
             }
             Ok(Err(error)) => {
@@ -294,12 +292,35 @@ impl Session {
         command: Command,
         start: Start,
     ) -> Result<Begun> {
+        let active = self.is_active();
+        self.unconnected = false;
+        let mut opened = self
+            .open_by(active, before.clone(), command.clone(), start)
+            .await;
+        if opened.is_ok() || self.unconnected {
+            self.learn_direction(active, opened.is_ok());
+        }
+        // Refused, and another way is left. Where the connection was tried in vain, that takes a new session.
+        if opened.is_err() && !active && self.is_active() && self.state == State::Idle {
+            opened = self.open_by(true, before, command, start).await;
+            self.learn_direction(true, opened.is_ok());
+        }
+        opened
+    }
+
+    async fn open_by(
+        &mut self,
+        active: bool,
+        before: Vec<Command>,
+        command: Command,
+        start: Start,
+    ) -> Result<Begun> {
         if before.iter().any(|command| command.verb() == "REST") {
             self.stale_rest = true;
         }
         // libunftp may say 226 to bytes that came early, and 150 after that.
         let in_order = !self.knows(|profile| profile.is_unordered());
-        let eager = start == Start::Eager && self.data_tls.is_none() && in_order;
+        let eager = start == Start::Eager && self.data_tls.is_none() && in_order && !active;
         self.answered.clear();
         loop {
             let (launched, answered) = self.launch(before.clone(), command.clone()).await?;
@@ -379,11 +400,13 @@ impl Session {
         let armed = match (self.armed.take(), address) {
             (Some(armed), _) => armed,
             (None, address) => {
-                let address = match address {
-                    Some(address) => address,
-                    None => self.passive().await?,
+                let negotiated = match address {
+                    Some(address) => Ok(self.connecting(address)),
+                    None => self.data_connection().await,
                 };
-                Armed::begin(address, self.server.config.connect_timeout)
+                // A server that refuses both commands has no such connections.
+                self.unconnected |= negotiated.as_ref().is_err_and(Error::is_refusal);
+                negotiated?
             }
         };
         flight.extend(late);
@@ -421,6 +444,7 @@ impl Session {
     async fn connect_eagerly(&mut self, launched: Launched) -> Result<DataStream> {
         self.owed = launched.before;
         let tcp = launched.armed.connected().await;
+        self.unconnected |= tcp.is_err();
         let (connecting, patience) = self.patience();
         let stream = match tcp {
             Ok(tcp) => DataStream::over(tcp, None, connecting, patience).await,
@@ -460,6 +484,7 @@ impl Session {
             state,
             early_final,
             said_begun,
+            unconnected,
             ..
         } = self;
         let mut connect = pin!(async {
@@ -487,7 +512,10 @@ impl Session {
                     // A server that refuses the command may close its data port before we see its reply.
                     Err(error) => match timeout(REFUSAL_PATIENCE, &mut replies).await {
                         Ok(Ok(refused @ (_, Reply { code: 400.., .. }))) => break refused,
-                        _ => return Err(error),
+                        _ => {
+                            *unconnected = true;
+                            return Err(error);
+                        }
                     },
                 },
             }
@@ -497,6 +525,7 @@ impl Session {
         }
         if reply.code >= 400 {
             *state = State::Idle;
+            *unconnected = reply.code == 425;
             // 425 and 426 are about the connection; an armed one may be the reason.
             return Ok(Err(match reply.code {
                 425 | 426 if was_armed => Refusal::Connection(reply),
@@ -505,7 +534,7 @@ impl Session {
         }
         let stream = match stream {
             Some(stream) => stream,
-            None => connect.await?,
+            None => connect.await.inspect_err(|_| *unconnected = true)?,
         };
         *said_begun = reply.is_preliminary();
         if !*said_begun {

@@ -8,7 +8,6 @@ use super::attributes::SizeAndTime;
 use super::command::Command;
 use super::data::DataStream;
 use super::error::{Error, ErrorKind, Result};
-use super::passive::Armed;
 use super::path::RemotePath;
 use super::session::Session;
 use super::transfer::{Refusal, Start};
@@ -114,8 +113,7 @@ impl Session {
     ) -> Result<(DataStream, SizeAndTime)> {
         let rest = Command::new("REST", offset.to_string());
         if !self.is_armed() {
-            let address = self.passive().await?;
-            self.armed = Some(Armed::begin(address, self.server.config.connect_timeout));
+            self.armed = Some(self.data_connection().await?);
         }
         self.stale_rest = true;
         let replies = self

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use libunftp::ServerBuilder;
+use libunftp::options::ActivePassiveMode;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -141,7 +142,8 @@ fn server(
     let mut builder = ServerBuilder::with_authenticator(Box::new(storage), Arc::new(OneLogin))
         .greeting("embedded test server")
         // The dynamic ports (RFC 6335 s6), so that parallel tests seldom meet on one.
-        .passive_ports(49152..=65535);
+        .passive_ports(49152..=65535)
+        .active_passive_mode(ActivePassiveMode::ActiveAndPassive);
     if let Some(pem) = &options.certificate {
         builder = builder.ftps(pem, pem);
     }

@@ -5,13 +5,21 @@ use super::*;
 pub(super) fn servers_without_a_verb() -> Result<(), Failed> {
     type Lack = (&'static str, fn(&Odd));
     const MODERN: [&str; 4] = ["REST STREAM", "SIZE", "MDTM", "MFMT"];
-    let lacks: [Lack; 16] = [
+    let lacks: [Lack; 18] = [
         ("EPSV 500", |odd| odd.refuse("EPSV", 500)),
         ("EPSV 502", |odd| odd.refuse("EPSV", 502)),
         ("EPSV 522", |odd| odd.refuse("EPSV", 522)),
         ("PASV with a foreign address", |odd| {
             odd.refuse("EPSV", 502);
             foreign_address(odd);
+        }),
+        ("EPSV and PASV", |odd| {
+            odd.refuse("EPSV", 500);
+            odd.refuse("PASV", 502);
+        }),
+        ("any passive port", |odd| {
+            odd.script("EPSV", |_| vec![Step::line("229 Entering (|||9|)")]);
+            odd.script("PASV", |_| vec![Step::line("227 Entering (127,0,0,1,0,9)")]);
         }),
         ("MLSD, not in FEAT", |odd| {
             odd.features(&MODERN);
@@ -76,6 +84,31 @@ pub(super) fn everything(odd: &Odd, mount: &ModelMount, at: &str, failed: &mut V
             Ok(()) => failed.push(format!("{at}: {doing} is not done, and no error")),
             Err(error) => failed.push(format!("{at}: {doing}: {error}")),
         }
+    }
+}
+
+/// The server makes the data connections, and somebody else is faster each time.
+pub(super) fn active_mode() -> Result<(), Failed> {
+    let odd = Odd::start();
+    prepare(&odd);
+    odd.refuse("EPSV", 500);
+    odd.refuse("PASV", 500);
+    odd.let_a_stranger_in();
+    let mut failed = Vec::new();
+    let options = ["mode=active", "active_ports=20000-60000"];
+    let mount = ModelMount::try_odd(&odd, &options)?;
+    read_in_the_middle(&odd, &mount)?;
+    everything(&odd, &mount, "active", &mut failed);
+    drop(mount);
+    // Nothing but what was asked for.
+    let error = ModelMount::try_odd(&odd, &["mode=passive"]).err();
+    let error = error.ok_or("it mounts in passive mode")?;
+    if !error.contains("PASV") {
+        failed.push(format!("passive: {error}"));
+    }
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(failed.join("\n").into()),
     }
 }
 

@@ -28,10 +28,11 @@ use operations::*;
 
 /// The trials for one server.
 pub fn trials(kind: ServerKind) -> Vec<Trial> {
-    let mounts: [(&str, &'static [&str]); 3] = [
+    let mounts: [(&str, &'static [&str]); 4] = [
         ("defaults", &[]),
         ("no_attr_timeout", &["attr_timeout=0"]),
         ("one_session", &["max_conns=1", "cache_size=1M"]),
+        ("active", &["mode=active"]),
     ];
     let trial = |(name, options): (&str, &'static [&str])| {
         let name = format!("{}::model::{name}", kind.name());

@@ -74,6 +74,7 @@ struct State {
     bodies: HashMap<String, Vec<u8>>,
     split: bool,
     pasv_address: [u8; 4],
+    stranger: bool,
     junk: Vec<u8>,
     received: Vec<(String, Vec<u8>)>,
     sessions: Vec<(SocketAddr, TcpStream)>,
@@ -115,6 +116,7 @@ impl Odd {
             bodies: HashMap::new(),
             split: false,
             pasv_address: [127, 0, 0, 1],
+            stranger: false,
             junk: Vec::new(),
             received: Vec::new(),
             sessions: Vec::new(),
@@ -229,6 +231,11 @@ impl Odd {
     /// Says `address` in the replies to `PASV`.
     pub fn send_pasv_address(&self, address: [u8; 4]) {
         self.state().pasv_address = address;
+    }
+
+    /// Lets somebody else be faster wherever the client waits for a data connection.
+    pub fn let_a_stranger_in(&self) {
+        self.state().stranger = true;
     }
 
     /// Lets the logins to come land in the folder `path`.

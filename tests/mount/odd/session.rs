@@ -1,13 +1,13 @@
 //! One control connection of the scripted server: the verbs, and where the faults happen.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::tree::{Node, NodeKind};
 use super::{Cut, Fault, State, Step, Times, lock};
@@ -17,11 +17,19 @@ pub struct Session {
     control: BufReader<TcpStream>,
     shared: Arc<Mutex<State>>,
     folder: Vec<u8>,
-    passive: Option<TcpListener>,
+    data: Option<Data>,
     restart: usize,
     rename_from: Option<Vec<u8>>,
     /// The command's final reply is to be lost.
     losing: bool,
+}
+
+/// Where the next data connection comes from.
+enum Data {
+    /// The client connects.
+    Passive(TcpListener),
+    /// The client waits there.
+    Active(SocketAddr),
 }
 
 /// `Break` ends the session.
@@ -34,7 +42,7 @@ impl Session {
             control,
             shared,
             folder: b"/".to_vec(),
-            passive: None,
+            data: None,
             restart: 0,
             rename_from: None,
             losing: false,
@@ -179,6 +187,13 @@ impl Session {
                 let address = state.pasv_address;
                 self.listen(verb, address)
             }
+            "PORT" | "EPRT" => match told_address(verb, argument) {
+                Some(address) => {
+                    self.data = Some(Data::Active(address));
+                    b"200 There".into()
+                }
+                None => b"501 No address".into(),
+            },
             "REST" => match std::str::from_utf8(argument).map(str::parse) {
                 Ok(Ok(offset)) => {
                     self.restart = offset;
@@ -256,7 +271,7 @@ impl Session {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         match listener.and_then(|listener| Ok((listener.local_addr()?.port(), listener))) {
             Ok((port, listener)) => {
-                self.passive = Some(listener);
+                self.data = Some(Data::Passive(listener));
                 let (high, low) = (port >> 8, port & 255);
                 match verb {
                     "EPSV" => format!("229 Entering (|||{port}|)").into(),
@@ -371,10 +386,21 @@ impl Session {
         })
     }
 
-    /// Accepts the client's data connection and says 150; `None` without `EPSV` or if none comes.
+    /// Makes the data connection, or takes the client's, and says 150; `None` if there is none.
     fn data_connection(&mut self) -> io::Result<Option<TcpStream>> {
-        let Some(listener) = self.passive.take() else {
-            return Ok(None);
+        let listener = match self.data.take() {
+            None => return Ok(None),
+            Some(Data::Passive(listener)) => listener,
+            Some(Data::Active(address)) => {
+                if lock(&self.shared).stranger {
+                    intrude(address)?;
+                }
+                let Ok(data) = TcpStream::connect(address) else {
+                    return Ok(None);
+                };
+                self.write(b"150 Here it comes\r\n")?;
+                return Ok(Some(data));
+            }
         };
         listener.set_nonblocking(true)?;
         let asked = Instant::now();
@@ -430,6 +456,34 @@ fn doubled(path: &[u8]) -> Vec<u8> {
         })
         .copied()
         .collect()
+}
+
+/// The address in the argument of `PORT` or `EPRT`.
+fn told_address(verb: &str, argument: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(argument).ok()?;
+    if verb == "EPRT" {
+        let parts: Vec<&str> = text.split('|').collect();
+        return Some(SocketAddr::new(
+            parts.get(2)?.parse().ok()?,
+            parts.get(3)?.parse().ok()?,
+        ));
+    }
+    let numbers: Vec<u8> = text
+        .split(',')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let [a, b, c, d, high, low] = numbers.try_into().ok()?;
+    let ip = IpAddr::V4(Ipv4Addr::new(a, b, c, d));
+    Some(SocketAddr::new(ip, u16::from_be_bytes([high, low])))
+}
+
+/// Connects to `address` from another machine's, as it were, and sends bytes of its own.
+fn intrude(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into())?;
+    socket.connect(&address.into())?;
+    TcpStream::from(socket).write_all(b"a stranger's")
 }
 
 /// The reply to what cannot be done; like that of the real servers it does not say why.
