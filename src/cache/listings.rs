@@ -284,6 +284,15 @@ impl Listings {
         }
     }
 
+    /// Forgets everything: what is on its way too.
+    pub fn forget_all(&mut self) {
+        self.folders.clear();
+        self.entries = 0;
+        for fetch in self.fetches.values_mut() {
+            fetch.patches.push(Patch::Doubt);
+        }
+    }
+
     /// Takes a folder that was just made, and so is empty.
     pub fn made(&mut self, dir: &RemotePath) {
         self.remove(dir);

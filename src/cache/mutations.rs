@@ -128,6 +128,9 @@ impl Remote {
 
     /// Sets the time of modification of `path`, Unix seconds.
     pub async fn set_mtime(&self, path: &RemotePath, seconds: i64) -> Result<()> {
+        if self.pool().with_profile(|profile| profile.needs_clock()) {
+            self.ask_clock(path).await;
+        }
         let done = on_session!(self.pool(), Retry::Idempotent, session => session.set_mtime(path, seconds));
         self.understand(path, done).await?;
         self.patch(path, Patch::Time(path.name().to_vec(), seconds));

@@ -65,6 +65,26 @@ impl Remote {
         )))
     }
 
+    /// Has the zone of the server's clock learned by an upload beside `path`. Where that is refused, it stays unknown.
+    pub(super) async fn ask_clock(&self, path: &RemotePath) {
+        self.pool()
+            .with_profile(|profile| profile.clock_asked = true);
+        let scratch = scratch_name(path);
+        self.hide(&scratch);
+        let stored = async {
+            let upload = Upload::open(self.pool(), &scratch, UploadKind::Store).await?;
+            let finished = upload.finish(Wishes::default()).await;
+            finished.map_err(Unconfirmed::into_error)
+        };
+        match stored.await {
+            Ok(confirmed) if confirmed.clock_learned => self.listings().forget_all(),
+            Ok(_) => {}
+            Err(error) => debug!(%error, "the zone of the server's clock is not known"),
+        }
+        self.clean(&scratch).await;
+        self.show(&scratch);
+    }
+
     async fn test(&self, proof: Proof, dir: &RemotePath) -> Result<bool> {
         let scratch = scratch_name(&dir.join(b"test"));
         self.hide(&scratch);
@@ -94,12 +114,8 @@ impl Remote {
             let outcome = async {
                 let mut upload = Upload::open(self.pool(), scratch, kind).await?;
                 upload.send(bytes).await?;
-                upload
-                    .finish(Wishes::default())
-                    .await
-                    .map_err(|unconfirmed| match unconfirmed {
-                        Unconfirmed::Failed(error) | Unconfirmed::AllSent(error) => error,
-                    })
+                let finished = upload.finish(Wishes::default()).await;
+                finished.map_err(Unconfirmed::into_error)
             };
             let outcome = outcome.await;
             self.understand(scratch, outcome).await?;

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::proofs::Proof;
 use super::{Error, Patch, Remote, Result, Version, file_entry};
-use crate::ftp::list::{Entry, Precision};
+use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{self, Confirmed, ErrorKind, RemotePath, SizeAndTime, UploadKind, Wishes};
 use crate::pool::{Download, Retry, Unconfirmed, Upload, on_session};
 
@@ -229,7 +229,7 @@ impl Remote {
             // Without SIZE the listing has to do.
             Err(error) if error.is_refusal() => {
                 let now = self.version_of(path).await?;
-                if !base.is_of(now) {
+                if !self.is_same(base, now) {
                     return Err(Error::Stale(path.clone()));
                 }
                 return match Upload::open(self.pool(), path, kind).await {
@@ -239,11 +239,28 @@ impl Remote {
             }
             Err(error) => return Err(error.into()),
         };
-        if base.is_of(Version::exactly(known)) {
+        if self.is_same(base, Version::exactly(known)) {
             return Ok(upload);
         }
         upload.give_up().await;
         Err(Error::Stale(path.clone()))
+    }
+
+    /// Whether a file that is `now` as the server says can be `base`, whose time may be from before the zone of the
+    /// server's clock was known.
+    pub fn is_same(&self, base: Version, now: Version) -> bool {
+        let zone = self
+            .pool()
+            .with_profile(|profile| profile.mdtm_zone.clone());
+        let understood = |time: Modified| match (&zone, time.precision) {
+            (Some(zone), Precision::Second) => Modified {
+                seconds: zone.from_clock(time.seconds),
+                ..time
+            },
+            _ => time,
+        };
+        let modified = base.modified.map(understood);
+        base.is_of(now) || Version { modified, ..base }.is_of(now)
     }
 
     /// The size of the file `path` by the server's word of this moment.
@@ -393,6 +410,10 @@ impl Remote {
             // The answer to the command may come this late.
             Err(Unconfirmed::Failed(error)) => return Err(self.why_not_stored(path, error).await),
         };
+        if confirmed.clock_learned {
+            // With times that were wrong.
+            self.listings().forget_all();
+        }
         let found = match confirmed.found {
             Some(found) => found,
             None => self.current(path).await?,

@@ -9,7 +9,7 @@ use super::path::RemotePath;
 use super::profile::{Profile, SetMtime};
 use super::reply::Reply;
 use super::session::{LONGEST_ARGUMENT, Session};
-use super::time::{format_time_val, parse_time_val};
+use super::time::format_time_val;
 
 impl Session {
     /// What the server says of `path` by `MLST` (RFC 3659 s7); the name in its reply is not looked at.
@@ -80,11 +80,7 @@ impl Session {
             .ok()
             .and_then(|text| text.parse().ok());
         let size = size.ok_or_else(|| Error::protocol(OPERATION, "no size in the reply", text))?;
-        let mtime = mtime.filter(|reply| reply.code == 213);
-        Ok((
-            size,
-            mtime.and_then(|reply| parse_time_val(reply.last().trim_ascii())),
-        ))
+        Ok((size, mtime.and_then(|reply| self.server.mtime_of(reply))))
     }
 
     /// Takes the final reply of an upload to `file`; then sets what is wished and asks what the server has, in one flight
@@ -118,6 +114,9 @@ impl Session {
                 After::Ask => asked.push(reply),
             }
         }
+        if let (Some(mtime), None, None) = (asked.get(1), wishes.mtime, confirmed.before) {
+            confirmed.clock_learned = self.server.learn_clock(mtime);
+        }
         confirmed.found = self.read_size_and_mtime(&asked).ok();
         Ok(confirmed)
     }
@@ -130,7 +129,7 @@ impl Session {
             after.push((After::Mode, command));
         }
         if let (Some(seconds), Some(way)) = (wishes.mtime, self.knows(|profile| profile.set_mtime))
-            && let Some(time) = format_time_val(seconds)
+            && let Some(time) = format_time_val(self.server.clock_at(way, seconds))
             && let Some(command) = mtime_command(way, argument, &time)
         {
             after.push((After::Mtime, command));
@@ -272,15 +271,8 @@ impl Session {
     /// [`ErrorKind::NotImplemented`] where it has none.
     pub async fn set_mtime(&mut self, path: &RemotePath, seconds: i64) -> Result<()> {
         let operation = format!("set the time of {path}");
-        let time = format_time_val(seconds).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Refused(501),
-                &operation,
-                "a year that FTP cannot say",
-            )
-        })?;
         if let Some(way) = self.knows(|profile| profile.set_mtime) {
-            return self.set_mtime_by(way, path, &time).await;
+            return self.set_mtime_by(way, path, seconds).await;
         }
         let utime = self
             .exchange(Command::new("SITE", "HELP"))
@@ -291,7 +283,7 @@ impl Session {
             ways.splice(..0, [SetMtime::SiteUtimeLong, SetMtime::SiteUtime]);
         }
         for way in ways {
-            match self.set_mtime_by(way, path, &time).await {
+            match self.set_mtime_by(way, path, seconds).await {
                 // A server that takes the time for a part of the name, or the zone for another, succeeds untruly.
                 Ok(())
                     if self.modified(std::slice::from_ref(path)).await?.first()
@@ -315,14 +307,16 @@ impl Session {
         ))
     }
 
-    async fn set_mtime_by(&mut self, way: SetMtime, path: &RemotePath, time: &str) -> Result<()> {
+    async fn set_mtime_by(&mut self, way: SetMtime, path: &RemotePath, seconds: i64) -> Result<()> {
+        let operation = || format!("set the time of {path}");
+        let time = format_time_val(self.server.clock_at(way, seconds)).ok_or_else(|| {
+            let detail = "a year that FTP cannot say";
+            Error::new(ErrorKind::Refused(501), operation(), detail)
+        })?;
         let argument = self.argument(path).await?;
-        let command = mtime_command(way, &argument, time).ok_or_else(|| {
-            Error::new(
-                ErrorKind::NotImplemented,
-                format!("set the time of {path}"),
-                "the server has no command for it",
-            )
+        let command = mtime_command(way, &argument, &time).ok_or_else(|| {
+            let detail = "the server has no command for it";
+            Error::new(ErrorKind::NotImplemented, operation(), detail)
         })?;
         self.perform(command).await.map(drop)
     }
@@ -420,6 +414,8 @@ pub struct Confirmed {
     pub mode_set: bool,
     /// The time of modification is as wished.
     pub mtime_set: bool,
+    /// The zone of the server's clock is another than was believed until now.
+    pub clock_learned: bool,
 }
 
 /// What a command behind an upload is for.

@@ -1,17 +1,16 @@
 //! Listings: folders by `MLSD` or `LIST`, and the exact times that `LIST` does not give.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::BytesMut;
 use tracing::debug;
 
+use super::clock::{Difference, unix_now};
 use super::command::Command;
 use super::error::{Error, ErrorKind, Result};
 use super::list::{Entry, Kind, Parsed, Precision, parse_list, parse_mlsd};
 use super::path::RemotePath;
 use super::reply::Reply;
 use super::session::{Session, State};
-use super::time::{Zone, parse_time_val};
+use super::time::Zone;
 
 /// A folder as the server listed it.
 #[derive(Clone, Debug)]
@@ -58,7 +57,13 @@ impl Session {
             }
         }
         if self.knows(|profile| profile.list_all) != Some(false) {
-            let received = |body: &[u8]| early(&parse_early(body));
+            // Not before it is known what the times that are asked for mean.
+            let undecided = self.compares_clock();
+            let received = |body: &[u8]| {
+                if !undecided {
+                    early(&parse_early(body));
+                }
+            };
             match self
                 .list_by(dir, Command::new("LIST", "-a"), received)
                 .await
@@ -194,7 +199,9 @@ impl Session {
     async fn parse_list(&mut self, dir: &RemotePath, body: &[u8]) -> Result<Parsed> {
         let now = unix_now();
         if let Some(zone) = self.server.with_profile(|profile| profile.zone.clone()) {
-            return Ok(parse_list(body, &zone, now));
+            let parsed = parse_list(body, &zone, now);
+            self.compare_clock(dir, &parsed.entries).await?;
+            return Ok(parsed);
         }
         let parsed = parse_list(body, &Zone::UTC, now);
         match self.find_zone(dir, &parsed.entries).await? {
@@ -208,20 +215,9 @@ impl Session {
         if self.knows(|profile| profile.mdtm) == Some(false) {
             return Ok(None);
         }
-        let dated = |entry: &&Entry| {
-            entry.kind == Kind::File
-                && entry
-                    .modified
-                    .is_some_and(|time| time.precision >= Precision::Minute)
-        };
-        let Some((entry, listed)) = entries
-            .iter()
-            .find(dated)
-            .and_then(|entry| Some((entry, entry.modified?)))
-        else {
+        let Some((path, listed)) = dated_file(dir, entries) else {
             return Ok(None);
         };
-        let path = dir.join(&entry.name);
         let Some(modified) = self
             .modified(std::slice::from_ref(&path))
             .await?
@@ -230,12 +226,12 @@ impl Session {
         else {
             return Ok(None);
         };
-        // Zones differ from UTC by whole quarters of an hour; a year wrongly guessed is no zone.
-        let difference = listed.seconds - modified;
-        let offset = (difference + QUARTER / 2).div_euclid(QUARTER) * QUARTER;
-        if offset.abs() > 14 * 3600 || (difference - offset).abs() > 60 {
+        // A year wrongly guessed is no zone.
+        let difference = Difference::between(listed, modified);
+        if !difference.is_of_zones(60) {
             return Ok(None);
         }
+        let offset = difference.quarters;
         debug!(offset, "zone of the server's listings, seconds east of UTC");
         let zone = Zone::Offset(offset as i32);
         self.server
@@ -267,11 +263,7 @@ impl Session {
                     self.server
                         .with_profile(|profile| profile.mdtm = Some(false));
                 }
-                times.push(if reply.code == 213 {
-                    parse_time_val(reply.last().trim_ascii())
-                } else {
-                    None
-                });
+                times.push(self.server.mtime_of(reply));
             }
             rest = &rest[replies.len()..];
         }
@@ -287,10 +279,13 @@ fn parse_early(body: &[u8]) -> Vec<Entry> {
     }
 }
 
-fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64)
+/// A file of `entries`, in the folder `dir`, that is dated to the minute at least; its time in Unix seconds.
+pub(super) fn dated_file(dir: &RemotePath, entries: &[Entry]) -> Option<(RemotePath, i64)> {
+    entries.iter().find_map(|entry| {
+        let time = entry.modified?;
+        let dated = entry.kind == Kind::File && time.precision >= Precision::Minute;
+        dated.then(|| (dir.join(&entry.name), time.seconds))
+    })
 }
 
 /// The entries, unless nothing of the listing could be read: that must not look like an empty folder.
@@ -321,6 +316,3 @@ const LONGEST_LISTING: usize = 256 << 20;
 
 /// Longest listing of which the exact times are asked unbidden: some 2,000 files.
 const LONGEST_EARLY: usize = 160 << 10;
-
-/// Seconds in a quarter of an hour.
-const QUARTER: i64 = 15 * 60;

@@ -4,6 +4,7 @@
 
 mod active;
 mod attributes;
+mod clock;
 mod command;
 pub mod config;
 mod control;

@@ -54,6 +54,10 @@ pub struct Profile {
     pub symlink: Option<bool>,
     /// Which versions of TLS a new session may use.
     pub tls_version: TlsVersion,
+    /// The zone of the times in `MDTM`; taken for UTC until it is known.
+    pub mdtm_zone: Option<Zone>,
+    /// That zone was looked for by an upload of our own.
+    pub clock_asked: bool,
     /// The zone of the times in `LIST`.
     pub zone: Option<Zone>,
 }
@@ -152,6 +156,12 @@ impl Profile {
             && self.stat_lists != Some(false)
             && dir.as_bytes().iter().all(plain)
             && dir.parts().all(|part| !part.starts_with(b"-"))
+    }
+
+    /// Whether setting a time needs the zone of `MDTM`, and that is still to be asked for.
+    pub fn needs_clock(&self) -> bool {
+        let by_mdtm = matches!(self.set_mtime, None | Some(SetMtime::Mdtm));
+        by_mdtm && self.mdtm_zone.is_none() && self.mdtm != Some(false) && !self.clock_asked
     }
 
     /// Whether a command that comes during a transfer is kept, and answered after it; others lose it, or end the transfer.

@@ -2,9 +2,9 @@
 //!
 //! Pure: the time of day never comes from here.
 
-use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 /// The zone that a server's `LIST` (or `MDTM`) uses.
 ///
@@ -34,6 +34,28 @@ impl Zone {
                 // Only within a day of the years -9999 and 9999, where an offset does not matter.
                 .map_or(as_if_utc, |timestamp| timestamp.as_second()),
         }
+    }
+}
+
+impl Zone {
+    /// The moment at which a clock in this zone shows what one in UTC shows at `seconds`.
+    pub fn from_clock(&self, seconds: i64) -> i64 {
+        match EPOCH.checked_add(SignedDuration::from_secs(seconds)) {
+            Ok(civil) => self.to_utc(civil),
+            Err(_) => seconds,
+        }
+    }
+
+    /// What a clock in this zone shows at `seconds`: as the moment at which one in UTC shows that.
+    pub fn to_clock(&self, seconds: i64) -> i64 {
+        let east = match self {
+            Self::Offset(east) => *east,
+            // Outside the years -9999 to 9999 an offset does not matter.
+            Self::Named(zone) => {
+                Timestamp::from_second(seconds).map_or(0, |moment| zone.to_offset(moment).seconds())
+            }
+        };
+        seconds + i64::from(east)
     }
 }
 

@@ -227,3 +227,12 @@ pub enum Unconfirmed {
     /// All was sent, and the answer was lost.
     AllSent(Error),
 }
+
+impl Unconfirmed {
+    /// What went wrong, where it does not matter how much was sent.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Failed(error) | Self::AllSent(error) => error,
+        }
+    }
+}

@@ -226,7 +226,9 @@ impl Vfs {
     /// Whether the server still has the version that the staged file stands over.
     async fn check_base(&self, path: &RemotePath, state: &State) -> Result<()> {
         let now = self.remote.version_of(path).await?;
-        let same = state.base.is_some_and(|base| base.is_of(now));
+        let same = state
+            .base
+            .is_some_and(|base| self.remote.is_same(base, now));
         if same {
             Ok(())
         } else {

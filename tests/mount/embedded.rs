@@ -32,6 +32,8 @@ pub struct Options {
     pub max_sessions: Option<usize>,
     /// How long a session may be idle; `None` = the server's default.
     pub idle: Option<Duration>,
+    /// With vsftpd: the zone of its times, as `TZ` has it; `None` = UTC.
+    pub local_time: Option<&'static str>,
 }
 
 /// A running server; dropping it ends its sessions and frees its port.

@@ -232,6 +232,9 @@ impl Script {
         if let Some(idle) = options.idle {
             command.env("FTPFS_TEST_IDLE", idle.as_secs().to_string());
         }
+        if let Some(zone) = options.local_time {
+            command.env("FTPFS_TEST_LOCALTIME", zone);
+        }
         let child = command.spawn().expect("cannot run scripts/servers");
         Self { child }
     }

@@ -5,11 +5,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use libtest_mimic::{Failed, Trial};
 use rustix::process::Signal;
@@ -40,6 +40,7 @@ pub fn trials(selected: &[ServerKind]) -> Vec<Trial> {
             self_signed_certificate,
         )
         .with_ignored_flag(!vsftpd),
+        trial("a_server_that_says_local_times", local_times).with_ignored_flag(!vsftpd),
     ]
 }
 
@@ -497,4 +498,89 @@ fn self_signed_certificate() -> Result<(), Failed> {
         fs::read(server.root.join("new")).is_ok_and(|sent| sent == b"sent")
     }));
     Ok(())
+}
+
+/// Debian's vsftpd says and takes times of its own zone, where the RFC wants UTC.
+fn local_times() -> Result<(), Failed> {
+    for zone in ["IST-5:30", "NST3:30"] {
+        let options = Options {
+            local_time: Some(zone),
+            ..Options::default()
+        };
+        let server = Server::start_with(ServerKind::Vsftpd, &options);
+        let there = |name: &str| fs::metadata(server.root.join(name)).map(|found| found.mtime());
+        let set = |path: &Path, seconds: u64| -> Result<(), Failed> {
+            File::options()
+                .write(true)
+                .open(path)?
+                .set_modified(UNIX_EPOCH + Duration::from_secs(seconds))?;
+            Ok(())
+        };
+        for (name, time) in [("old", 1_577_923_201), ("grown", 1_600_000_000)] {
+            fs::write(server.root.join(name), "content")?;
+            set(&server.root.join(name), time)?;
+            // Only its owner may set a file's time.
+            let owner = fs::metadata(&server.root)?;
+            chown(server.root.join(name), Some(owner.uid()), Some(owner.gid()))?;
+        }
+        // Without a word from the user: known by the first upload, or by one of our own before the first time is set.
+        let mount = ModelMount::of(&server, &["attr_timeout=1"]);
+        let shown = |name: &str| fs::metadata(mount.path.join(name)).map(|found| found.mtime());
+        let mut grown = File::options()
+            .append(true)
+            .open(mount.path.join("grown"))?;
+        shown("grown")?;
+        let time = 981_173_106;
+        touch(&mount.path.join("old"), time)?;
+        assert_eq!(there("old")?, time, "{zone}");
+        assert_eq!(shown("old")?, time, "{zone}");
+        // The kernel may have kept what was believed until then.
+        let right = || shown("grown").is_ok_and(|time| time == 1_600_000_000);
+        assert!(within(DEADLINE, right), "{zone}: {:?}", shown("grown"));
+        // Opened before, and written to after.
+        grown.write_all(b" and more")?;
+        grown.sync_all()?;
+        drop(grown);
+        assert_eq!(
+            fs::read(server.root.join("grown"))?,
+            b"content and more",
+            "{zone}"
+        );
+        assert!(there("grown")?.abs_diff(shown("grown")?) <= 1, "{zone}");
+        fs::write(mount.path.join("new"), "sent")?;
+        touch(&mount.path.join("new"), time + 1)?;
+        assert_eq!((there("new")?, shown("new")?), (time + 1, time + 1));
+        assert_eq!(shown_names(&mount.path)?, ["grown", "new", "old"]);
+        drop(mount);
+        // Nothing is ever written: what the user says of the zone holds for MDTM as well.
+        let tz = if zone == "IST-5:30" {
+            "tz=+05:30"
+        } else {
+            "tz=-03:30"
+        };
+        let mount = ModelMount::of(&server, &["ro", tz]);
+        assert_eq!(fs::metadata(mount.path.join("old"))?.mtime(), time, "{tz}");
+    }
+    Ok(())
+}
+
+/// As touch(1) does: by the name, without opening it.
+fn touch(path: &Path, seconds: i64) -> io::Result<()> {
+    let date = format!("@{seconds}");
+    let output = run("touch", ["-d".as_ref(), date.as_ref(), path.as_os_str()]);
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )),
+    }
+}
+
+fn shown_names(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
 }
