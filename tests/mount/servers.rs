@@ -35,18 +35,21 @@ pub enum ServerKind {
     Pureftpd,
     /// pyftpdlib.
     Pyftpdlib,
+    /// GNU inetutils' ftpd, of the BSD family.
+    Inetutils,
     /// ProFTPD with its own defaults: existing files are neither replaced nor changed.
     ProftpdDefault,
 }
 
 impl ServerKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Embedded,
         Self::Vsftpd,
         Self::Proftpd,
         Self::Pureftpd,
         Self::Pyftpdlib,
+        Self::Inetutils,
         Self::ProftpdDefault,
     ];
 
@@ -58,8 +61,19 @@ impl ServerKind {
             Self::Proftpd => "proftpd",
             Self::Pureftpd => "pureftpd",
             Self::Pyftpdlib => "pyftpdlib",
+            Self::Inetutils => "inetutils",
             Self::ProftpdDefault => "proftpd-default",
         }
+    }
+
+    /// Whether it logs what it is asked to do.
+    pub fn logs(self) -> bool {
+        !matches!(self, Self::Embedded | Self::Inetutils)
+    }
+
+    /// Whether it can encrypt.
+    pub fn encrypts(self) -> bool {
+        self != Self::Inetutils
     }
 
     /// The kinds named in `FTPFS_TEST_SERVERS`: separated by commas, or `all`; without the
@@ -170,7 +184,7 @@ impl Server {
     }
 
     /// What the server has logged and printed: its commands with vsftpd, ProFTPD and pyftpdlib,
-    /// its transfers with Pure-FTPd, nothing with the embedded one.
+    /// its transfers with Pure-FTPd, nothing with those that do not [log](ServerKind::logs).
     pub fn log(&self) -> String {
         logs(self.folder.path())
     }
@@ -355,7 +369,7 @@ fn process_name(kind: ServerKind) -> &'static str {
         ServerKind::Vsftpd => "vsftpd",
         ServerKind::Proftpd | ServerKind::ProftpdDefault => "proftpd",
         ServerKind::Pureftpd => "pure-ftpd",
-        ServerKind::Pyftpdlib => "python",
+        ServerKind::Pyftpdlib | ServerKind::Inetutils => "python",
         ServerKind::Embedded => unreachable!("it is this process"),
     }
 }

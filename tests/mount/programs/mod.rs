@@ -81,6 +81,8 @@ fn abilities(kind: ServerKind) -> Abilities {
         ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     N,     Y,     Y]),
         // MFMT refuses folders.
         ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     Y,     N]),
+        // Takes no control characters, and cuts a name at a line end.
+        ServerKind::Inetutils      => row([Y,    N,     N,     N,     Y,     Y,     Y]),
         // Replaces a file by moving the old one aside.
         ServerKind::ProftpdDefault => row([Y,    Y,     Y,     N,     Y,     N,     N]),
     }
