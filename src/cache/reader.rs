@@ -144,6 +144,11 @@ impl Content {
         let mut at = offset;
         let mut failures_seen = self.streams().failed;
         let mut first = true;
+        if (1..=NEAR).contains(&offset) && self.streams().cursors.is_empty() {
+            // Of a program that begins to read, the kernel asks for the second part before the first is answered, and
+            // it may be heard first.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
@@ -310,6 +315,9 @@ impl Content {
         self.blocks.lock().expect("no panic while locked")
     }
 }
+
+/// Where the second part can begin that the kernel asks for: it reads ahead by as much at first.
+const NEAR: u64 = 1 << 20;
 
 /// Read-ahead from which a reader is taken to read all of a long file.
 const LONG: u64 = 2 << 20;

@@ -461,7 +461,12 @@ impl Remote {
 
     /// Removes what may be left under a scratch name of ours.
     pub(super) async fn clean(&self, scratch: &RemotePath) {
-        let removed = on_session!(self.pool(), Retry::Never, session => session.delete(scratch));
+        // A name of our own is nobody else's by the second time.
+        let retry = match self.is_hidden(scratch) {
+            true => Retry::Idempotent,
+            false => Retry::Never,
+        };
+        let removed = on_session!(self.pool(), retry, session => session.delete(scratch));
         if let Err(error) = removed {
             // Nothing was stored, or the connection is gone: then it stays, and is shown in the next listing.
             debug!(path = %scratch, %error, "scratch file not removed");

@@ -208,27 +208,32 @@ impl Pool {
                 }
             }
         }
-        for pause in RETRIES.iter().map(Some).chain([None]) {
+        let mut pauses = RETRIES.iter();
+        loop {
             match self.connect().await {
                 Ok(session) => return Ok(Lease::new(self.clone(), session, permits)),
                 Err(error) if self.inner.is_limit(&error) => {
                     // The server has enough of us: fewer sessions from now on, and this lease waits for one of those.
                     if self.inner.open.load(Ordering::Relaxed) > 0 {
-                        self.inner.withhold(permits.session.take());
+                        let withheld = self.inner.withhold(permits.session.take());
+                        if !withheld {
+                            // All that are left are open, one of them without a lease for the moment.
+                            let pause = pauses.next().ok_or(error)?;
+                            tokio::time::sleep(*pause).await;
+                        }
                         let _waiting = Waiting::new(&self.inner, purpose);
                         permits.session = self.permits(Purpose::Metadata).await.session;
                         if let Some(idle) = self.inner.pop(purpose) {
                             return Ok(Lease::new(self.clone(), idle.session, permits));
                         }
-                    } else if let Some(pause) = pause {
-                        tokio::time::sleep(*pause).await;
                     } else {
-                        return Err(error);
+                        let pause = pauses.next().ok_or(error)?;
+                        tokio::time::sleep(*pause).await;
                     }
                 }
                 // What did not answer in all that time is not asked again: whoever waits is to know.
                 Err(error) if error.kind == ErrorKind::TimedOut => return Err(error),
-                Err(error) if error.is_connection() => match pause {
+                Err(error) if error.is_connection() => match pauses.next() {
                     Some(pause) => {
                         *last = Some(error);
                         tokio::time::sleep(*pause).await;
@@ -238,11 +243,6 @@ impl Pool {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::new(
-            ErrorKind::TooManySessions,
-            "connect",
-            "the server allows no more sessions",
-        ))
     }
 
     /// Takes an idle session back: at once, or after arming it for the next transfer.
@@ -367,9 +367,9 @@ impl Inner {
         }
     }
 
-    /// Takes a session away, and one from those for data as well.
-    fn withhold(&self, permit: Option<OwnedSemaphorePermit>) {
-        let Some(permit) = permit else { return };
+    /// Takes a session away, and one from those for data as well; `false` if there are no more than are open.
+    fn withhold(&self, permit: Option<OwnedSemaphorePermit>) -> bool {
+        let Some(permit) = permit else { return false };
         let most = self.config.max_sessions;
         let counted =
             self.withheld
@@ -379,7 +379,7 @@ impl Inner {
                     (most - withheld > kept).then_some(withheld + 1)
                 });
         let Ok(withheld) = counted.map(|before| before + 1) else {
-            return;
+            return false;
         };
         permit.forget();
         info!(
@@ -395,6 +395,7 @@ impl Inner {
                 }
             });
         }
+        true
     }
 
     /// Gives a session back that was taken away.

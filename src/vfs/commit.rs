@@ -1,8 +1,10 @@
 //! Commits: what was staged becomes what the server has, by the cheapest way that cannot lose anything.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
 use tracing::debug;
 
 use super::attr::{unix_seconds, version};
@@ -33,10 +35,34 @@ impl Vfs {
     /// Success means that the server has confirmed every byte, and its size. After an error everything is still staged,
     /// and the file that was to be replaced is whole.
     pub(super) async fn commit(&self, ino: u64) -> Result<()> {
-        let Some(staged) = self.staged(ino) else {
-            return Ok(());
+        self.commit_and_hold(ino).await.map(drop)
+    }
+
+    /// [`Vfs::commit`]; nobody changes or sends it while the guard lives. `None` where nothing is staged.
+    pub(super) async fn commit_and_hold(&self, ino: u64) -> Result<Option<OwnedMutexGuard<()>>> {
+        let Some((staged, order)) = self.hold_staged(ino).await else {
+            return Ok(None);
         };
-        let _order = staged.order.lock().await;
+        self.commit_held(ino, &staged).await?;
+        Ok(Some(order))
+    }
+
+    /// The staged file of `ino`, which nobody else changes or sends while the guard lives; `None` where there is none.
+    ///
+    /// Those who hold several take them by rising inode number.
+    pub(super) async fn hold_staged(&self, ino: u64) -> Option<(Arc<Staged>, OwnedMutexGuard<()>)> {
+        loop {
+            let staged = self.staged(ino)?;
+            let order = staged.order.clone().lock_owned().await;
+            // Let go meanwhile, and perhaps made anew: that one is the one.
+            let same = |now: Arc<Staged>| Arc::ptr_eq(&now, &staged);
+            if self.staged(ino).is_some_and(same) {
+                return Some((staged, order));
+            }
+        }
+    }
+
+    async fn commit_held(&self, ino: u64, staged: &Staged) -> Result<()> {
         let mut state = staged.state().clone();
         if !state.pending() {
             return Ok(());
@@ -51,7 +77,7 @@ impl Vfs {
         };
         let path = self.path(parent)?.join(&name);
         if state.changed {
-            let sent = self.send(ino, &path, &staged, &state).await;
+            let sent = self.send(ino, &path, staged, &state).await;
             let entry = sent.inspect_err(|error| {
                 let mut state = staged.state();
                 state.failed = Some(error.to_string());

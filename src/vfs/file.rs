@@ -302,17 +302,13 @@ impl Vfs {
         Ok(())
     }
 
-    /// The staged file of `ino`, which nobody else changes, sends or lets go while the guard lives.
+    /// The staged file of `ino`, made if there is none, which nobody else changes, sends or lets go while the guard lives.
     async fn stage_to_change(&self, ino: u64) -> Result<(Arc<Staged>, OwnedMutexGuard<()>)> {
         loop {
-            let staged = self.stage(ino)?;
-            let order = staged.order.clone().lock_owned().await;
-            // Let go by the last release meanwhile: what is changed in it now would be lost.
-            if self
-                .staged(ino)
-                .is_some_and(|now| Arc::ptr_eq(&now, &staged))
-            {
-                return Ok((staged, order));
+            self.stage(ino)?;
+            // Let go by the last release meanwhile: what is changed in it then would be lost.
+            if let Some(held) = self.hold_staged(ino).await {
+                return Ok(held);
             }
         }
     }

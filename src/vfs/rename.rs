@@ -1,5 +1,6 @@
 //! Renaming: of what is open, over what is open.
 
+use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
 use super::namespace::check_name;
@@ -51,8 +52,17 @@ impl Vfs {
         if source.kind == Kind::Dir && to.is_within(&from) {
             return Err(Error::Invalid("a folder cannot be moved into itself"));
         }
-        self.commit(source.ino).await?;
-        self.commit_below(source.ino, &from).await?;
+        // Held until the end: nothing is sent to a name that something else is about to have.
+        let mut orders = Vec::new();
+        let earlier = target.filter(|target| target.ino < source.ino);
+        if let Some(target) = earlier {
+            orders.extend(self.hold_staged(target.ino).await.map(|(_, order)| order));
+        }
+        orders.extend(self.commit_and_hold(source.ino).await?);
+        orders.extend(self.commit_below(source.ino, &from).await?);
+        if let (Some(target), None) = (target, earlier) {
+            orders.extend(self.hold_staged(target.ino).await.map(|(_, order)| order));
+        }
         if source.kind == Kind::Dir {
             self.move_kept_out(&from).await?;
         }
@@ -114,18 +124,20 @@ impl Vfs {
         self.take_back_aside(target.ino, to, aside).await;
     }
 
-    /// Sends what is staged below the folder `ino`, before its name changes.
-    async fn commit_below(&self, ino: u64, dir: &RemotePath) -> Result<()> {
-        let below: Vec<u64> = {
+    /// Sends what is staged below the folder `ino`, before its name changes; nobody changes it while the guards live.
+    async fn commit_below(&self, ino: u64, dir: &RemotePath) -> Result<Vec<OwnedMutexGuard<()>>> {
+        let mut below: Vec<u64> = {
             let inodes = self.inodes();
             let staged = inodes.staged().into_iter();
             staged
                 .filter(|&at| at != ino && inodes.path(at).is_some_and(|path| path.is_within(dir)))
                 .collect()
         };
+        below.sort_unstable();
+        let mut guards = Vec::new();
         for ino in below {
-            self.commit(ino).await?;
+            guards.extend(self.commit_and_hold(ino).await?);
         }
-        Ok(())
+        Ok(guards)
     }
 }

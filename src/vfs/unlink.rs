@@ -37,6 +37,8 @@ impl Vfs {
         }
         let path = self.path(parent)?.join(name);
         let _leaving = self.leave(attr.ino);
+        // What is being sent at this moment would have the name again after it was removed.
+        let _order = self.hold_staged(attr.ino).await;
         let aside = self.set_aside(attr.ino, &path).await?;
         match &aside {
             Aside::Kept { .. } => self.remote.is_gone(&path),

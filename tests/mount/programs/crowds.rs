@@ -15,6 +15,10 @@ pub const TRIALS: &[(&str, Run)] = &[
         a_file_is_listed_while_it_is_sent,
     ),
     (
+        "a_file_is_removed_while_it_is_sent",
+        a_file_is_removed_while_it_is_sent,
+    ),
+    (
         "a_file_is_there_while_it_is_replaced",
         a_file_is_there_while_it_is_replaced,
     ),
@@ -94,5 +98,12 @@ fn a_file_is_there_while_it_is_replaced(bench: &mut Bench) -> Result<(), Failed>
     // Each listing is the server's of that moment.
     bench.remount_with(&["-o", "attr_timeout=0"]);
     bench.python("there_while_replaced.py");
+    Ok(())
+}
+
+fn a_file_is_removed_while_it_is_sent(bench: &mut Bench) -> Result<(), Failed> {
+    // Each listing is the server's of that moment.
+    bench.remount_with(&["-o", "attr_timeout=0"]);
+    bench.python("removed_while_sent.py");
     Ok(())
 }
