@@ -115,12 +115,20 @@ impl Vfs {
             return Ok(Aside::NotNeeded);
         }
         let item = self.remote.stat(path).await?.ok_or(Error::NotFound)?;
-        let (kept_at, moving) = self.remote.hide_away(path, &item.entry).await?;
+        // One handle is ours until this is over: the last one removes what is kept.
+        let still_open = self.with_node(ino, |node| {
+            let open = node.handles > 0;
+            node.handles += u32::from(open);
+            open
+        });
+        if !matches!(still_open, Ok(true)) {
+            return Ok(Aside::NotNeeded);
+        }
+        let hidden = self.remote.hide_away(path, &item.entry).await;
+        let (kept_at, moving) = hidden.inspect_err(|_| drop(self.drop_handle(ino)))?;
         let mut inodes = self.inodes();
         self.remote.moved(ino, &kept_at);
         if let Some(node) = inodes.get_mut(ino) {
-            // One handle is ours until this is over: the last one removes what is kept.
-            node.handles += 1;
             node.kept_at = Some(kept_at);
             node.entry = Some(item.entry.clone());
         }
