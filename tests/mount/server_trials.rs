@@ -15,7 +15,7 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
     let trial = |name: &str, run: fn(ServerKind) -> Result<(), Failed>| {
         Trial::test(format!("{}::{name}", kind.name()), move || run(kind))
     };
-    vec![
+    let mut trials = vec![
         trial("it_greets_and_stops", it_greets_and_stops),
         trial("it_serves_its_folder_as_root", it_serves_its_folder_as_root),
         trial("a_wrong_password_is_refused", a_wrong_password_is_refused),
@@ -23,13 +23,16 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
             "killed_sessions_end_and_new_ones_work",
             killed_sessions_end_and_new_ones_work,
         ),
-        trial("tls_is_offered_when_asked", tls_is_offered_when_asked)
-            .with_ignored_flag(!kind.encrypts()),
         trial(
             "one_session_too_many_is_refused",
             one_session_too_many_is_refused,
         ),
-    ]
+    ];
+    if kind.encrypts() {
+        let tls = trial("tls_is_offered_when_asked", tls_is_offered_when_asked);
+        trials.push(tls);
+    }
+    trials
 }
 
 fn it_greets_and_stops(kind: ServerKind) -> Result<(), Failed> {
