@@ -144,9 +144,7 @@ impl Content {
         let mut at = offset;
         let mut failures_seen = self.streams().failed;
         let mut first = true;
-        if (1..=NEAR).contains(&offset) && self.streams().cursors.is_empty() {
-            // Of a program that begins to read, the kernel asks for the second part before the first is answered, and
-            // it may be heard first.
+        if self.may_be_out_of_turn(offset) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         loop {
@@ -170,6 +168,18 @@ impl Content {
             }
             progress.await;
         }
+    }
+
+    /// Whether a read at `offset` may be the part behind one that is not heard yet: of a program that reads on, the kernel
+    /// asks for the next parts before the first is answered.
+    fn may_be_out_of_turn(&self, offset: u64) -> bool {
+        let state = self.streams();
+        if state.cursors.is_empty() {
+            return (1..=NEAR).contains(&offset);
+        }
+        let goes_on = state.cursors.iter().any(|cursor| cursor.end == offset);
+        let behind = |stream: &Stream| (stream.limit + 1..=stream.limit + NEAR).contains(&offset);
+        !goes_on && state.running.iter().any(behind)
     }
 
     /// Lets go of what a reader of a long stretch has left behind: the kernel has it in its page cache, and memory that is
@@ -316,7 +326,7 @@ impl Content {
     }
 }
 
-/// Where the second part can begin that the kernel asks for: it reads ahead by as much at first.
+/// Longest part that the kernel asks for at once.
 const NEAR: u64 = 1 << 20;
 
 /// Read-ahead from which a reader is taken to read all of a long file.

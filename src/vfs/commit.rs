@@ -70,6 +70,8 @@ impl Vfs {
         if state.changed && plan(&state, true) == Plan::Nothing {
             // The same bytes were written again, which makes the file a new one all the same: `: >stamp`.
             state.mtime = state.mtime.or(Some(unix_seconds(state.written)));
+            // Shown until the server has it.
+            staged.state().mtime = state.mtime;
         }
         let Some((parent, name)) = self.inodes().place(ino) else {
             // It has no name any more: nobody will ever ask the server for it.
@@ -85,15 +87,15 @@ impl Vfs {
                 state.at_any_end = false;
             })?;
             let now = version(&entry);
+            self.with_node(ino, |node| {
+                node.entry = Some(entry);
+                node.cached = Some(now);
+            })?;
             staged.committed(now);
             if now.size != state.size {
                 debug!(%path, "others have written to it as well");
                 staged.rebased(now)?;
             }
-            self.with_node(ino, |node| {
-                node.entry = Some(entry);
-                node.cached = Some(now);
-            })?;
             self.remote.forget_content(ino);
             self.overlay().forget_times(&path);
             self.inodes().server_has(parent, &name);
