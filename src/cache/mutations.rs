@@ -205,7 +205,7 @@ impl Remote {
     }
 
     /// The file shown at `path` has been moved aside for good.
-    pub fn is_gone(&self, path: &RemotePath) {
+    pub fn forget_aside(&self, path: &RemotePath) {
         self.patch(path, Patch::Remove(path.name().to_vec()));
     }
 

@@ -63,7 +63,8 @@ impl Server {
     ///
     /// Whether that makes times that were understood before wrong.
     pub(super) fn learn_clock(&self, reply: &Reply) -> bool {
-        if self.with_profile(|profile| profile.mdtm_zone.is_some()) {
+        // Whoever has MLSD follows RFC 3659: a difference is a clock that is wrong, in both alike.
+        if self.with_profile(|profile| profile.mdtm_zone.is_some() || profile.mlsd == Some(true)) {
             return false;
         }
         let Some(shown) = parse_time_val(reply.last().trim_ascii()).filter(|_| reply.code == 213)

@@ -161,7 +161,11 @@ impl Profile {
     /// Whether setting a time needs the zone of `MDTM`, and that is still to be asked for.
     pub fn needs_clock(&self) -> bool {
         let by_mdtm = matches!(self.set_mtime, None | Some(SetMtime::Mdtm));
-        by_mdtm && self.mdtm_zone.is_none() && self.mdtm != Some(false) && !self.clock_asked
+        by_mdtm
+            && self.mlsd != Some(true)
+            && self.mdtm_zone.is_none()
+            && self.mdtm != Some(false)
+            && !self.clock_asked
     }
 
     /// Whether a command that comes during a transfer is kept, and answered after it; others lose it, or end the transfer.

@@ -41,7 +41,7 @@ impl Vfs {
         let _order = self.hold_staged(attr.ino).await;
         let aside = self.set_aside(attr.ino, &path).await?;
         match &aside {
-            Aside::Kept { .. } => self.remote.is_gone(&path),
+            Aside::Kept { .. } => self.remote.forget_aside(&path),
             Aside::NotOnServer => {}
             Aside::NotNeeded => match self.remote.remove_file(&path).await {
                 // Somebody else was faster: it is gone, as was asked.
