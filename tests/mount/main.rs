@@ -1,7 +1,9 @@
 //! The tests that need a server or a mount: one binary, one list.
 //!
 //! `FTPFS_TEST_SERVERS` says which servers (see [`servers::ServerKind::selected`]); those that
-//! are not in this process have to be there already, by `scripts/servers install`.
+//! are not in this process have to be there already, by `scripts/servers install`. Each is reached in
+//! two ways, the second by a part of the trials; with `FTPFS_TEST_WAYS=all` in all that it has, by
+//! all of them.
 
 mod embedded;
 mod faults;
@@ -15,11 +17,13 @@ mod raw;
 mod server_trials;
 mod servers;
 mod usage;
+mod ways;
 
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 use servers::ServerKind;
+use ways::Way;
 
 fn main() -> ExitCode {
     let kinds = match ServerKind::selected() {
@@ -35,9 +39,13 @@ fn main() -> ExitCode {
     trials.extend(usage::trials(&kinds));
     for kind in kinds {
         trials.extend(server_trials::trials(kind));
-        trials.extend(model::trials(kind));
+        trials.extend(model::told_trials(kind));
         trials.extend(faults::trials_of(kind));
-        trials.extend(programs::trials(kind));
+        for way in Way::of(kind) {
+            let brief = way != Way::Plain && !ways::are_all_wanted();
+            trials.extend(model::trials(kind, way));
+            trials.extend(programs::trials(kind, way, brief));
+        }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

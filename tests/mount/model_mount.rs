@@ -30,8 +30,13 @@ impl ModelMount {
     /// # Panics
     /// If it does not mount; the message holds the log.
     pub fn of(server: &Server, options: &[&str]) -> Self {
-        let url = format!("ftp://{}@{}/", server.user, server.address());
-        Self::start(&url, server.password, options).expect("it mounts")
+        let way = server.mount_options();
+        let options: Vec<&str> = way
+            .iter()
+            .map(String::as_str)
+            .chain(options.iter().copied())
+            .collect();
+        Self::start(&server.mount_url(), server.password, &options).expect("it mounts")
     }
 
     /// The same for the scripted server.

@@ -54,7 +54,13 @@ impl Mounted {
             .args(["-f", "--staging"])
             .arg(&staging)
             .args(options)
-            .arg(format!("ftp://{}@127.0.0.1:{}/", server.user, server.port))
+            .args(
+                server
+                    .mount_options()
+                    .iter()
+                    .flat_map(|option| ["-o", option]),
+            )
+            .arg(server.mount_url())
             .arg(&path)
             .env("FTPFS_PASSWORD", server.password)
             .stdin(Stdio::null())

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 
 use crate::raw::RawSession;
 use crate::servers::{Options, Server, ServerKind, wait_until};
+use crate::ways::self_signed;
 
 /// The trials for one server.
 pub fn trials(kind: ServerKind) -> Vec<Trial> {
@@ -124,25 +123,6 @@ fn tls_is_offered_when_asked(kind: ServerKind) -> Result<(), Failed> {
     let reply = session.command("AUTH TLS")?;
     assert!(reply.starts_with("234"), "{reply}");
     Ok(())
-}
-
-/// Makes a certificate and its key in one file.
-pub fn self_signed(folder: &Path) -> io::Result<PathBuf> {
-    let [key, pem] = ["key.pem", "both.pem"].map(|name| folder.join(name));
-    let made = Command::new("openssl")
-        .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' '))
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&pem)
-        .output()?;
-    if !made.status.success() {
-        let message = String::from_utf8_lossy(&made.stderr).into_owned();
-        return Err(io::Error::other(message));
-    }
-    let both = [fs::read(&pem)?, fs::read(&key)?].concat();
-    fs::write(&pem, both)?;
-    Ok(pem)
 }
 
 fn login(server: &Server) -> io::Result<RawSession> {

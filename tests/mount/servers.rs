@@ -21,6 +21,7 @@ pub use crate::embedded::{Options, PASSWORD, USER};
 
 use crate::embedded::Embedded;
 use crate::raw::RawSession;
+use crate::ways::{Way, self_signed};
 
 /// Which server software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +77,11 @@ impl ServerKind {
         self != Self::Inetutils
     }
 
+    /// Whether it can encrypt from the first byte.
+    pub fn encrypts_at_once(self) -> bool {
+        matches!(self, Self::Vsftpd | Self::Proftpd | Self::ProftpdDefault)
+    }
+
     /// The kinds named in `FTPFS_TEST_SERVERS`: separated by commas, or `all`; without the
     /// variable, the embedded one.
     ///
@@ -120,6 +126,9 @@ pub struct Server {
     pub user: &'static str,
     /// Password of `user`.
     pub password: &'static str,
+    /// How it is reached.
+    way: Way,
+    certificate: Option<PathBuf>,
     running: Running,
     /// Holds `root` and the logs; after `running`, so that it is removed last.
     folder: TempDir,
@@ -139,8 +148,18 @@ impl Server {
         Self::start_with(kind, &Options::default())
     }
 
+    /// [`Server::start`], for mounts that reach it by `way`.
+    pub fn reached_by(kind: ServerKind, way: Way) -> Self {
+        Self::start_as(kind, way, &Options::default())
+    }
+
     /// [`Server::start`], with limits or TLS.
     pub fn start_with(kind: ServerKind, options: &Options) -> Self {
+        Self::start_as(kind, Way::Plain, options)
+    }
+
+    /// Both; what is encrypted has a certificate of its own if none is given.
+    pub fn start_as(kind: ServerKind, way: Way, options: &Options) -> Self {
         let folder = TempDir::with_prefix("ftpfs-test-").expect("cannot make a temporary folder");
         let root = folder.path().join("root");
         fs::create_dir(&root).expect("cannot make a folder");
@@ -148,6 +167,11 @@ impl Server {
         for path in [folder.path(), &root] {
             fs::set_permissions(path, Permissions::from_mode(0o755)).expect("the folder is ours");
         }
+        let mut options = options.clone();
+        if way.is_encrypted() && options.certificate.is_none() {
+            options.certificate = Some(self_signed(folder.path()).expect("the folder is ours"));
+        }
+        let options = &options;
         let (running, port) = match kind {
             ServerKind::Embedded => {
                 let server = Embedded::start(&root, 0, options).expect("embedded server");
@@ -155,7 +179,7 @@ impl Server {
                 (Running::InProcess(server), port)
             }
             _ => {
-                let (script, port) = Script::start(kind, folder.path(), &root, options);
+                let (script, port) = Script::start(kind, way, folder.path(), &root, options);
                 (Running::Script(script), port)
             }
         };
@@ -165,6 +189,8 @@ impl Server {
             root,
             user: USER,
             password: PASSWORD,
+            way,
+            certificate: options.certificate.clone(),
             running,
             folder,
         }
@@ -176,6 +202,24 @@ impl Server {
             "ftp://{}:{}@127.0.0.1:{}/",
             self.user, self.password, self.port
         )
+    }
+
+    /// The address for mounts, without a password.
+    pub fn mount_url(&self) -> String {
+        let scheme = self.way.scheme();
+        format!("{scheme}://{}@127.0.0.1:{}/", self.user, self.port)
+    }
+
+    /// The options of mounts that reach it in its way: whom to trust, and who makes the data connections.
+    pub fn mount_options(&self) -> Vec<String> {
+        let mut options = Vec::new();
+        if let (true, Some(pem)) = (self.way.is_encrypted(), &self.certificate) {
+            options.push(format!("cacert={}", pem.display()));
+        }
+        if self.way.is_active() {
+            options.push("mode=active".to_owned());
+        }
+        options
     }
 
     /// The address of its control connections.
@@ -206,11 +250,17 @@ struct Script {
 }
 
 impl Script {
-    fn start(kind: ServerKind, folder: &Path, root: &Path, options: &Options) -> (Self, u16) {
+    fn start(
+        kind: ServerKind,
+        way: Way,
+        folder: &Path,
+        root: &Path,
+        options: &Options,
+    ) -> (Self, u16) {
         for _ in 0..ATTEMPTS {
             let port = free_port();
-            let mut script = Self::spawn(kind, folder, root, port, options);
-            match script.wait_for_greeting(port) {
+            let mut script = Self::spawn(kind, way, folder, root, port, options);
+            match script.wait_for_greeting(port, way) {
                 Ok(true) => return (script, port),
                 Ok(false) => {} // it has died: somebody else may have taken the port
                 Err(error) => panic!(
@@ -223,7 +273,14 @@ impl Script {
         panic!("{} does not start:\n{}", kind.name(), logs(folder));
     }
 
-    fn spawn(kind: ServerKind, folder: &Path, root: &Path, port: u16, options: &Options) -> Self {
+    fn spawn(
+        kind: ServerKind,
+        way: Way,
+        folder: &Path,
+        root: &Path,
+        port: u16,
+        options: &Options,
+    ) -> Self {
         let mut command =
             Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers"));
         command
@@ -236,8 +293,12 @@ impl Script {
             .stderr(File::create(folder.join(SCRIPT_LOG)).expect("the folder is ours"))
             .process_group(0);
         if let Some(pem) = &options.certificate {
+            let tls = match way {
+                Way::Implicit => "implicit",
+                _ => "1",
+            };
             command
-                .env("FTPFS_TEST_TLS", "1")
+                .env("FTPFS_TEST_TLS", tls)
                 .env("FTPFS_TEST_CERT", pem);
         }
         if let Some(most) = options.max_sessions {
@@ -253,19 +314,22 @@ impl Script {
         Self { child }
     }
 
-    /// Waits until the server greets; `false` if it ends instead.
-    fn wait_for_greeting(&mut self, port: u16) -> io::Result<bool> {
+    /// Waits until the server greets, or only lets in where `way` has no greeting in the clear; `false` if it ends instead.
+    fn wait_for_greeting(&mut self, port: u16, way: Way) -> io::Result<bool> {
         let address = (Ipv4Addr::LOCALHOST, port).into();
         let started = Instant::now();
         loop {
-            let greeting =
-                RawSession::connect(address).and_then(|mut session| session.expect("220"));
+            let greeting = RawSession::connect(address).and_then(|mut session| match way {
+                // It waits for the client's hello.
+                Way::Implicit => Ok(()),
+                _ => session.expect("220").map(drop),
+            });
             // Asked after the greeting, which may be somebody else's.
             if self.child.try_wait()?.is_some() {
                 return Ok(false);
             }
             match greeting {
-                Ok(_) => return Ok(true),
+                Ok(()) => return Ok(true),
                 Err(error) if started.elapsed() > DEADLINE => return Err(error),
                 Err(_) => pause(),
             }

@@ -17,8 +17,8 @@ use tempfile::TempDir;
 
 use crate::model_mount::{DEADLINE, ModelMount, ftpfs, is_mounted, run, send, within};
 use crate::odd::Odd;
-use crate::server_trials::self_signed;
 use crate::servers::{Options, Server, ServerKind};
+use crate::ways::self_signed;
 
 /// The trials, with vsftpd for what needs TLS where it is `selected`.
 pub fn trials(selected: &[ServerKind]) -> Vec<Trial> {

@@ -23,27 +23,36 @@ use rustix::io::{Errno, pread, pwrite};
 
 use crate::model_mount::{DEADLINE, ModelMount, run, within};
 use crate::servers::{Server, ServerKind};
+use crate::ways::Way;
 
 use operations::*;
 
-/// The trials for one server.
-pub fn trials(kind: ServerKind) -> Vec<Trial> {
-    let mounts: [(&str, &'static [&str]); 4] = [
+/// The trials for one server, reached in one way.
+pub fn trials(kind: ServerKind, way: Way) -> Vec<Trial> {
+    let mounts: &[(&str, &'static [&str])] = &[
         ("defaults", &[]),
         ("no_attr_timeout", &["attr_timeout=0"]),
         ("one_session", &["max_conns=1", "cache_size=1M"]),
-        ("active", &["mode=active"]),
     ];
-    let trial = |(name, options): (&str, &'static [&str])| {
-        let name = format!("{}::model::{name}", kind.name());
-        Trial::test(name, move || any_operations(kind, options))
+    let mounts = if way == Way::Plain {
+        mounts
+    } else {
+        &mounts[..1]
     };
-    let mut trials: Vec<Trial> = mounts.into_iter().map(trial).collect();
-    for (name, script) in told() {
+    let trial = |&(name, options): &(&str, &'static [&str])| {
+        let name = format!("{}{}::model::{name}", kind.name(), way.suffix());
+        Trial::test(name, move || any_operations(kind, way, options))
+    };
+    mounts.iter().map(trial).collect()
+}
+
+/// The trials of [`told`] for one server.
+pub fn told_trials(kind: ServerKind) -> Vec<Trial> {
+    let trial = |(name, script)| {
         let name = format!("{}::model::{name}", kind.name());
-        trials.push(Trial::test(name, move || one_script(kind, &script)));
-    }
-    trials
+        Trial::test(name, move || one_script(kind, &script))
+    };
+    told().into_iter().map(trial).collect()
 }
 
 /// Scripts that chance takes long to find.
@@ -150,8 +159,8 @@ fn one_script(kind: ServerKind, script: &Script) -> Result<(), Failed> {
     Ok(both.run(script)?)
 }
 
-fn any_operations(kind: ServerKind, options: &[&str]) -> Result<(), Failed> {
-    let server = Server::start(kind);
+fn any_operations(kind: ServerKind, way: Way, options: &[&str]) -> Result<(), Failed> {
+    let server = Server::reached_by(kind, way);
     let mount = ModelMount::of(&server, options);
     let number = |name: &str, default: u64| -> Result<u64, Failed> {
         match std::env::var(name) {

@@ -18,9 +18,10 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::mounted::{Mounted, Output};
 use crate::servers::{Server, ServerKind};
+use crate::ways::Way;
 
-/// The trials for one server.
-pub fn trials(kind: ServerKind) -> Vec<Trial> {
+/// The trials for one server, reached in one way; those of [`CONNECTIONS`] where `brief`.
+pub fn trials(kind: ServerKind, way: Way, brief: bool) -> Vec<Trial> {
     let themes = [
         trees::TRIALS,
         databases::TRIALS,
@@ -31,15 +32,33 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
     ];
     let trial = |(name, run): &(&str, Run)| {
         let run = *run;
-        Trial::test(format!("{}::{name}", kind.name()), move || {
-            let mut bench = Bench::start(kind);
+        let name = format!("{}{}::{name}", kind.name(), way.suffix());
+        Trial::test(name, move || {
+            let mut bench = Bench::start(kind, way);
             run(&mut bench)?;
             bench.finish();
             Ok(())
         })
     };
-    themes.into_iter().flatten().map(trial).collect()
+    let all = themes.into_iter().flatten();
+    let chosen = all.filter(|(name, _)| !brief || CONNECTIONS.contains(name));
+    let trials: Vec<Trial> = chosen.map(trial).collect();
+    assert!(
+        !brief || trials.len() == CONNECTIONS.len(),
+        "a name is wrong"
+    );
+    trials
 }
+
+/// What asks most of the connections.
+const CONNECTIONS: [&str; 6] = [
+    "cp_keeps_names_modes_and_times",
+    "rsync_transfers_once",
+    "long_files_are_sent_while_they_are_written",
+    "sixteen_processes_at_once",
+    "a_folder_of_two_thousand_files",
+    "fsx_finds_every_byte_in_place",
+];
 
 /// A trial, under its name.
 type Run = fn(&mut Bench) -> Result<(), Failed>;
@@ -98,8 +117,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn start(kind: ServerKind) -> Self {
-        let server = Server::start(kind);
+    fn start(kind: ServerKind, way: Way) -> Self {
+        let server = Server::reached_by(kind, way);
         let local = TempDir::with_prefix("ftpfs-local-").expect("cannot make a temporary folder");
         Self {
             mount: Some(Mounted::start(&server, &[])),
