@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Login,
     /// Encryption failed, or the certificate is not trusted.
     Tls,
+    /// No version of TLS that both sides have.
+    TlsVersion,
     /// The server does not know the command (500, 502, 504).
     NotImplemented,
     /// The server will not do it (any other 5xx); 550 has no cause of its own.

@@ -14,7 +14,7 @@ use super::passive::Armed;
 use super::path::{RemotePath, printable};
 use super::profile::Profile;
 use super::reply::{Reply, parse_quoted_path};
-use super::tls::TlsContext;
+use super::tls::{TlsContext, TlsVersion};
 
 /// The server as all its sessions share it: how to reach it, and what is known of it.
 #[derive(Debug)]
@@ -123,9 +123,22 @@ impl Session {
     /// [`ErrorKind::TooManySessions`] where the server says so, [`ErrorKind::Login`], [`ErrorKind::Tls`], and what a
     /// connection can fail by.
     pub async fn connect(server: Arc<Server>) -> Result<Self> {
+        let version = server.with_profile(|profile| profile.tls_version);
+        match Self::connect_by(server.clone(), version).await {
+            Err(error)
+                if error.kind == ErrorKind::TlsVersion && version == TlsVersion::Resumable =>
+            {
+                let session = Self::connect_by(server.clone(), TlsVersion::Newest).await?;
+                server.with_profile(|profile| profile.tls_version = TlsVersion::Newest);
+                Ok(session)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn connect_by(server: Arc<Server>, version: TlsVersion) -> Result<Self> {
         let config = &server.config;
         let patience = config.timeout;
-        let version = server.with_profile(|profile| profile.tls_version);
         let tls = server.tls.as_ref().map(|tls| tls.for_session(version));
         let mut control =
             Control::connect(&config.host, config.port, config.connect_timeout).await?;

@@ -12,7 +12,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    SupportedProtocolVersion,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tracing::debug;
 
 use super::config::{ServerConfig, Trust};
 use super::error::{Error, ErrorKind, Result};
@@ -31,21 +33,21 @@ use super::error::{Error, ErrorKind, Result};
 /// connection.
 #[derive(Clone)]
 pub struct TlsContext {
+    config: Arc<ClientConfig>,
     newest: Arc<ClientConfig>,
-    resumable: Arc<ClientConfig>,
     name: ServerName<'static>,
     verifier: Arc<Verifier>,
 }
 
-/// Which versions of TLS a session may use.
+/// Which version of TLS a session uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsVersion {
+    /// 1.2, whose sessions can be resumed any number of times. A ticket of 1.3 works once (RFC 8446 s C.4), and ProFTPD
+    /// takes none but the two of the control connection: that is two data connections, and 425 for the third.
     #[default]
-    /// 1.3, or 1.2 where the server has no more.
-    Newest,
-    /// 1.2, whose sessions can be resumed any number of times: a ticket of 1.3 works once (RFC 8446 s C.4), and a server
-    /// that gives out two and takes no other lets a control connection have two data connections.
     Resumable,
+    /// 1.3, where the server has no other.
+    Newest,
 }
 
 impl TlsContext {
@@ -100,7 +102,7 @@ impl TlsContext {
                 .with_custom_certificate_verifier(verifier);
             Ok(Arc::new(builder.with_no_client_auth()))
         };
-        let newest = config(rustls::ALL_VERSIONS)?;
+        let newest = config(&[&rustls::version::TLS13])?;
         let resumable = config(&[&rustls::version::TLS12])?;
         let name = ServerName::try_from(server.host.clone()).map_err(|_| {
             fail(format!(
@@ -109,8 +111,8 @@ impl TlsContext {
             ))
         })?;
         Ok(Self {
+            config: resumable,
             newest,
-            resumable,
             name,
             verifier,
         })
@@ -121,12 +123,12 @@ impl TlsContext {
         const SESSIONS: usize = 64;
         let base = match version {
             TlsVersion::Newest => &self.newest,
-            TlsVersion::Resumable => &self.resumable,
+            TlsVersion::Resumable => &self.config,
         };
         let mut config = (**base).clone();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Self {
-            newest: Arc::new(config),
+            config: Arc::new(config),
             ..self.clone()
         }
     }
@@ -135,11 +137,17 @@ impl TlsContext {
     ///
     /// # Errors
     /// [`ErrorKind::Tls`]; for a certificate that is not trusted, with its fingerprint and what to do.
+    /// [`ErrorKind::TlsVersion`] where the server may agree to another version.
     pub async fn handshake(&self, stream: TcpStream, patience: Duration) -> Result<MaybeTls> {
         const OPERATION: &str = "TLS handshake";
-        let connector = TlsConnector::from(self.newest.clone());
+        let connector = TlsConnector::from(self.config.clone());
         match timeout(patience, connector.connect(self.name.clone(), stream)).await {
-            Ok(Ok(stream)) => Ok(MaybeTls::Tls(Box::new(stream))),
+            Ok(Ok(stream)) => {
+                let session = stream.get_ref().1;
+                let (version, handshake) = (session.protocol_version(), session.handshake_kind());
+                debug!(?version, ?handshake, "encrypted");
+                Ok(MaybeTls::Tls(Box::new(stream)))
+            }
             Ok(Err(error)) => {
                 let refused = self
                     .verifier
@@ -147,14 +155,31 @@ impl TlsContext {
                     .lock()
                     .expect("no panic while locked")
                     .take();
-                Err(Error::new(
-                    ErrorKind::Tls,
-                    OPERATION,
-                    refused.unwrap_or_else(|| error.to_string()),
-                ))
+                let kind = match &refused {
+                    None if may_be_of_version(&error) => ErrorKind::TlsVersion,
+                    _ => ErrorKind::Tls,
+                };
+                let detail = refused.unwrap_or_else(|| error.to_string());
+                Err(Error::new(kind, OPERATION, detail))
             }
             Err(_) => Err(Error::timed_out(OPERATION)),
         }
+    }
+}
+
+/// Whether a handshake may have failed because the server has no such version of TLS: old ones only close.
+fn may_be_of_version(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::AlertReceived(alert)) => matches!(
+            alert,
+            AlertDescription::ProtocolVersion
+                | AlertDescription::HandshakeFailure
+                | AlertDescription::InsufficientSecurity
+        ),
+        Some(rustls::Error::PeerIncompatible(_)) => true,
+        Some(_) => false,
+        None => true,
     }
 }
 

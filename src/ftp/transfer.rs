@@ -16,7 +16,6 @@ use super::passive::Armed;
 use super::path::RemotePath;
 use super::reply::Reply;
 use super::session::{Session, State};
-use super::tls::TlsVersion;
 
 /// Whether an upload's bytes may leave before the server has agreed to take them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -200,15 +199,9 @@ impl Session {
     }
 
     /// Whether the server refused an encrypted data connection because it did not resume the control connection's
-    /// session (vsftpd 522, ProFTPD and FileZilla 425): new sessions use a TLS that can, and this one is given up.
+    /// session (vsftpd 522, ProFTPD and FileZilla 425): this session can make no other.
     fn refuses_data_tls(&self, reply: &Reply) -> bool {
-        let refuses = self.data_tls.is_some() && matches!(reply.code, 425 | 522);
-        if refuses {
-            debug!(session = self.id, %reply, "new sessions use TLS 1.2");
-            self.server
-                .with_profile(|profile| profile.tls_version = TlsVersion::Resumable);
-        }
-        refuses
+        self.data_tls.is_some() && matches!(reply.code, 425 | 522)
     }
 
     /// Stops a download: closes its data connection, takes one reply of any code, and fences with `EPSV`, whose answer

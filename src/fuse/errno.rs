@@ -56,6 +56,7 @@ fn wire(kind: ftp::ErrorKind) -> Errno {
         ErrorKind::Lost
         | ErrorKind::Protocol
         | ErrorKind::Tls
+        | ErrorKind::TlsVersion
         | ErrorKind::Transient(_)
         | ErrorKind::Cut => Errno::EIO,
     }
@@ -76,6 +77,7 @@ mod tests {
             ErrorKind::TooManySessions,
             ErrorKind::Login,
             ErrorKind::Tls,
+            ErrorKind::TlsVersion,
             ErrorKind::NotImplemented,
             ErrorKind::Refused(550),
             ErrorKind::Transient(450),

@@ -5,9 +5,10 @@ use std::io;
 
 use libtest_mimic::{Failed, Trial};
 
+use crate::model_mount::ModelMount;
 use crate::raw::RawSession;
 use crate::servers::{Options, Server, ServerKind, wait_until};
-use crate::ways::self_signed;
+use crate::ways::{Way, self_signed};
 
 /// The trials for one server.
 pub fn trials(kind: ServerKind) -> Vec<Trial> {
@@ -30,6 +31,10 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
     if kind.encrypts() {
         let tls = trial("tls_is_offered_when_asked", tls_is_offered_when_asked);
         trials.push(tls);
+        trials.push(trial(
+            "a_thousand_transfers_resume_their_sessions",
+            a_thousand_transfers,
+        ));
     }
     trials
 }
@@ -122,6 +127,42 @@ fn tls_is_offered_when_asked(kind: ServerKind) -> Result<(), Failed> {
     session.expect("220")?;
     let reply = session.command("AUTH TLS")?;
     assert!(reply.starts_with("234"), "{reply}");
+    Ok(())
+}
+
+/// Each data connection resumes the TLS session of its control connection: no server refuses one, and none costs the
+/// work of a full handshake.
+fn a_thousand_transfers(kind: ServerKind) -> Result<(), Failed> {
+    const FILES: usize = 500;
+    let server = Server::reached_by(kind, Way::Tls);
+    let mut log = String::new();
+    {
+        let mount = ModelMount::of(&server, &[]);
+        for file in 0..FILES {
+            fs::write(mount.path.join(file.to_string()), file.to_string())?;
+        }
+        log += &mount.log();
+    }
+    {
+        let mount = ModelMount::of(&server, &[]);
+        for file in 0..FILES {
+            let read = fs::read(mount.path.join(file.to_string()))?;
+            assert_eq!(read, file.to_string().into_bytes());
+        }
+        log += &mount.log();
+    }
+    let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    let (full, resumed) = (
+        count("handshake=Some(Full"),
+        count("handshake=Some(Resumed"),
+    );
+    assert!(resumed >= 2 * FILES, "{resumed} were resumed");
+    assert_eq!(
+        full,
+        count("send command=AUTH"),
+        "full handshakes and control connections"
+    );
+    assert_eq!((count("reply=425"), count("reply=522")), (0, 0));
     Ok(())
 }
 
