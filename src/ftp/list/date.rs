@@ -7,6 +7,10 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::month::month;
+use super::number::{
+    Clock, clock, day, full_year, month_and_day, numbered_month, offset, two_digits, year,
+};
 use super::{Modified, Precision};
 use crate::ftp::time::{Zone, decimal};
 
@@ -22,7 +26,8 @@ pub(super) struct Dates<'a> {
 /// A date found in a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    /// What it means; `None` for `??? ?? ?????` and for days that do not exist.
+    /// What it means; `None` for `??? ?? ?????`, for days that do not exist, and where the month cannot be told from
+    /// the day.
     pub(super) modified: Option<Modified>,
     /// Index of the first byte after it.
     pub(super) end: usize,
@@ -54,37 +59,68 @@ impl<'a> Dates<'a> {
 
     /// Reads the date that `text` begins with; `None` if it does not begin with one.
     pub(super) fn read(&self, text: &[u8]) -> Option<Found> {
-        match text.first()? {
-            b'?' => unknown(text),
-            b'0'..=b'9' => self.iso(text).or_else(|| self.day_first(text)),
-            _ => self.month_first(text),
+        let (first, at) = word(text, 0)?;
+        let digits = first.iter().position(|byte| !byte.is_ascii_digit());
+        match first.split_at(digits.unwrap_or(first.len())) {
+            ([], [b'?', ..]) => unknown(text),
+            ([], [_, _, _, b'-', ..]) => self.joined(text, first, at),
+            ([], _) => self.month_first(text, first, at),
+            ([_] | [_, _], [] | [b'.' | b',']) => self.day_first(text, first, at),
+            ([_] | [_, _] | [_, _, _, _], [b'-' | b'/' | b'.', ..]) => self.joined(text, first, at),
+            ([_, _, _, _], _) => self.year_first(text, first, at),
+            ([_] | [_, _], _) => self.month_by_number(text, first, at),
+            _ => None,
         }
     }
 
     /// `Nov 21 04:13`, `Nov 21  2026`, `Nov 21 04:13:52 2026`.
-    fn month_first(&self, text: &[u8]) -> Option<Found> {
-        let (name, at) = word(text, 0)?;
-        let month = month(name)?;
+    fn month_first(&self, text: &[u8], name: &[u8], at: usize) -> Option<Found> {
         let (number, at) = word(text, at)?;
-        self.clock_or_year(text, at, month, day(number)?)
+        let day = day(number)?;
+        self.clock_or_year(text, at, month(name)?, day)
     }
 
-    /// `21 Nov 04:13`, `21. Nov 2026`.
-    fn day_first(&self, text: &[u8]) -> Option<Found> {
-        let (number, at) = word(text, 0)?;
-        let day = day(number)?;
+    /// `21 Nov 04:13`, `21. Nov 2026`, and `3 29 03:26`, which may be either way round.
+    fn day_first(&self, text: &[u8], number: &[u8], at: usize) -> Option<Found> {
+        let first = day(number)?;
         let (name, at) = word(text, at)?;
-        self.clock_or_year(text, at, month(name)?, day)
+        if !name[0].is_ascii_digit() {
+            return self.clock_or_year(text, at, month(name)?, first);
+        }
+        let second = day(name)?;
+        let (last, end) = word(text, at)?;
+        let clock = clock(last)?;
+        match month_and_day(first, second) {
+            Some((month, day)) => Some(self.recent(month, day, &clock, end)),
+            None => Some(Found {
+                modified: None,
+                end,
+            }),
+        }
+    }
+
+    /// `8月 17日 20:10`, `6月 3日 2003年`, in any charset.
+    fn month_by_number(&self, text: &[u8], first: &[u8], at: usize) -> Option<Found> {
+        let (number, at) = word(text, at)?;
+        self.clock_or_year(text, at, numbered_month(first)?, day(number)?)
+    }
+
+    /// `2005年  1月  6日`, `2003   3月 20`, in any charset.
+    fn year_first(&self, text: &[u8], first: &[u8], at: usize) -> Option<Found> {
+        let (second, at) = word(text, at)?;
+        let month = numbered_month(second)?;
+        let (third, end) = word(text, at)?;
+        let civil = DateTime::new(year(first)?, month, day(third)?, 0, 0, 0, 0).ok();
+        Some(self.full(civil, Precision::Day, end))
     }
 
     fn clock_or_year(&self, text: &[u8], at: usize, month: i8, day: i8) -> Option<Found> {
         let (last, end) = word(text, at)?;
         if let Some(year) = year(last) {
-            return Some(self.full(
-                DateTime::new(year, month, day, 0, 0, 0, 0).ok(),
-                Precision::Day,
-                end,
-            ));
+            // VShell: `Oct 08, 2002 09:47`.
+            let with_clock = word(text, end).filter(|_| text[at - 1] == b',');
+            let clock = with_clock.and_then(|(word, end)| Some((clock(word)?, end)));
+            return Some(self.on_day(Some((year, month, day)), clock, end));
         }
         let clock = clock(last)?;
         // `ls -lT` of the BSDs.
@@ -95,46 +131,78 @@ impl<'a> Dates<'a> {
         }
     }
 
-    /// `2026-11-21 04:13`, `2026-11-21 04:13:52.000000000 +0000`, `2026-11-21`, `11-21 04:13`: the styles of GNU `ls`.
-    fn iso(&self, text: &[u8]) -> Option<Found> {
-        let (date, date_end) = word(text, 0)?;
-        let clock = word(text, date_end).and_then(|(word, end)| Some((clock(word)?, end)));
-        match (date, clock) {
-            ([month, month2, b'-', day, day2], Some((clock, end))) => Some(self.recent(
-                two_digits([*month, *month2])?,
-                two_digits([*day, *day2])?,
-                &clock,
-                end,
-            )),
-            ([year @ .., b'-', month, month2, b'-', day, day2], clock) if year.len() == 4 => {
-                let year = decimal(year)? as i16;
-                let (month, day) = (two_digits([*month, *month2])?, two_digits([*day, *day2])?);
-                let Some((clock, end)) = clock else {
-                    let civil = DateTime::new(year, month, day, 0, 0, 0, 0).ok();
-                    // Padded to the width of `11-21 04:13`.
-                    let end = if text[date_end..].starts_with(b"  ") {
-                        date_end + 1
-                    } else {
-                        date_end
-                    };
-                    return Some(self.full(civil, Precision::Day, end));
+    /// Dates whose parts are joined: the styles of GNU `ls` (`2026-11-21 04:13`,
+    /// `2026-11-21 04:13:52.000000000 +0000`, `2026-11-21`, `11-21 04:13`), `21.11.2026`, `1999/10/12 17:12`,
+    /// `2-JUN-1998 07:32:04.27`, `01-jun-99`, `Feb-28-1998  05:23:30`.
+    fn joined(&self, text: &[u8], date: &[u8], at: usize) -> Option<Found> {
+        let mut parts = date.split(|byte| b"-/.".contains(byte));
+        let (first, second) = (parts.next()?, parts.next()?);
+        let Some(third) = parts.next() else {
+            let [month, month2, b'-', day, day2] = *date else {
+                return None;
+            };
+            let (month, day) = (two_digits([month, month2])?, two_digits([day, day2])?);
+            return self.clock_or_year(text, at, month, day);
+        };
+        if parts.next().is_some() {
+            return None;
+        }
+        let is_number = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+        let is_iso = first.len() == 4;
+        let day = if is_iso {
+            let number = |text: &[u8]| match text.len() {
+                1 | 2 => decimal(text).map(|number| number as i8),
+                _ => None,
+            };
+            Some((decimal(first)? as i16, number(second)?, number(third)?))
+        } else if !is_number(first) {
+            Some((full_year(third)?, month(first)?, day(second)?))
+        } else if !is_number(second) && second.len() >= 3 {
+            // French VMS has the same `JUI` for June and July.
+            let (year, day) = (full_year(third)?, day(first)?);
+            month(second).map(|month| (year, month, day))
+        } else {
+            let (year, first, second) = (year(third)?, day(first)?, day(second)?);
+            let order = match date.contains(&b'.') {
+                true => Some((second, first)),
+                false => month_and_day(first, second),
+            };
+            order.map(|(month, day)| (year, month, day))
+        };
+        let clock = word(text, at).and_then(|(word, end)| Some((clock(word)?, end)));
+        match clock {
+            Some((clock, end)) if clock.has_fraction => {
+                let offset = word(text, end).and_then(|(word, end)| Some((offset(word)?, end)));
+                let Some((offset, end)) = offset else {
+                    return Some(self.on_day(day, Some((clock, end)), at));
                 };
-                let civil = clock.on(year, month, day);
-                match word(text, end)
-                    .filter(|_| clock.has_fraction)
-                    .and_then(|(word, end)| Some((offset(word)?, end)))
-                {
-                    Some((offset, end)) => Some(Found {
-                        modified: modified(
-                            civil.map(|civil| offset.to_utc(civil)),
-                            clock.precision,
-                        ),
-                        end,
-                    }),
-                    None => Some(self.full(civil, clock.precision, end)),
-                }
+                let civil = day.and_then(|(year, month, day)| clock.on(year, month, day));
+                let seconds = civil.map(|civil| offset.to_utc(civil));
+                Some(Found {
+                    modified: modified(seconds, clock.precision),
+                    end,
+                })
             }
-            _ => None,
+            // GNU pads it to the width of `11-21 04:13`.
+            None if is_iso && text[at..].starts_with(b"  ") => Some(self.on_day(day, None, at + 1)),
+            clock => Some(self.on_day(day, clock, at)),
+        }
+    }
+
+    /// A day of a year, with the time of day that follows it if one does; else the date ends at `end`.
+    fn on_day(
+        &self,
+        day: Option<(i16, i8, i8)>,
+        clock: Option<(Clock, usize)>,
+        end: usize,
+    ) -> Found {
+        let midnight = |(year, month, day)| DateTime::new(year, month, day, 0, 0, 0, 0).ok();
+        match clock {
+            Some((clock, end)) => {
+                let civil = day.and_then(|(year, month, day)| clock.on(year, month, day));
+                self.full(civil, clock.precision, end)
+            }
+            None => self.full(day.and_then(midnight), Precision::Day, end),
         }
     }
 
@@ -179,105 +247,6 @@ fn modified(seconds: Option<i64>, precision: Precision) -> Option<Modified> {
     seconds.map(|seconds| Modified { seconds, precision })
 }
 
-/// A time of day.
-struct Clock {
-    hour: i8,
-    minute: i8,
-    second: i8,
-    precision: Precision,
-    has_fraction: bool,
-}
-
-impl Clock {
-    /// This time on a day; `None` if there is no such day.
-    fn on(&self, year: i16, month: i8, day: i8) -> Option<DateTime> {
-        DateTime::new(year, month, day, self.hour, self.minute, self.second, 0).ok()
-    }
-}
-
-/// Reads `04:13`, `4:13`, `04:13:52` or `04:13:52.000000000`.
-fn clock(text: &[u8]) -> Option<Clock> {
-    let (hour, rest) = match text {
-        [hour, b':', rest @ ..] => (two_digits([b'0', *hour])?, rest),
-        [tens, ones, b':', rest @ ..] => (two_digits([*tens, *ones])?, rest),
-        _ => return None,
-    };
-    let (minute, second, fraction) = match rest {
-        [tens, ones] => (two_digits([*tens, *ones])?, None, &[][..]),
-        [tens, ones, b':', second, second2, fraction @ ..] => (
-            two_digits([*tens, *ones])?,
-            Some(two_digits([*second, *second2])?),
-            fraction,
-        ),
-        _ => return None,
-    };
-    let has_fraction = match fraction {
-        [] => false,
-        [b'.' | b',', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => true,
-        _ => return None,
-    };
-    let is_time = hour < 24 && minute < 60 && second.unwrap_or(0) < 60;
-    let precision = if second.is_some() {
-        Precision::Second
-    } else {
-        Precision::Minute
-    };
-    is_time.then(|| Clock {
-        hour,
-        minute,
-        second: second.unwrap_or(0),
-        precision,
-        has_fraction,
-    })
-}
-
-/// Reads `+0130`.
-fn offset(text: &[u8]) -> Option<Zone> {
-    let [sign @ (b'+' | b'-'), hour, hour2, minute, minute2] = *text else {
-        return None;
-    };
-    let seconds = i32::from(two_digits([hour, hour2])?) * 3600
-        + i32::from(two_digits([minute, minute2])?) * 60;
-    Some(Zone::Offset(if sign == b'-' { -seconds } else { seconds }))
-}
-
-/// Reads `21`, `1` or `21.`; which days a month has is not looked at.
-fn day(text: &[u8]) -> Option<i8> {
-    let day = match text.strip_suffix(b".").unwrap_or(text) {
-        [ones] => two_digits([b'0', *ones])?,
-        [tens, ones] => two_digits([*tens, *ones])?,
-        _ => return None,
-    };
-    (1..=31).contains(&day).then_some(day)
-}
-
-/// Reads a year of four digits; the bounds tell it from a size or an id.
-fn year(text: &[u8]) -> Option<i16> {
-    let year = if text.len() == 4 {
-        decimal(text)?
-    } else {
-        return None;
-    };
-    (1900..3000).contains(&year).then_some(year as i16)
-}
-
-fn two_digits([tens, ones]: [u8; 2]) -> Option<i8> {
-    (tens.is_ascii_digit() && ones.is_ascii_digit())
-        .then(|| ((tens - b'0') * 10 + (ones - b'0')) as i8)
-}
-
-/// Reads a month's name, short or long, in a common language.
-fn month(name: &[u8]) -> Option<i8> {
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    let is_name = |other: &[u8]| name.eq_ignore_ascii_case(other);
-    let at = MONTHS.iter().position(|month| is_name(month)).or_else(|| {
-        OTHER_MONTHS
-            .iter()
-            .position(|names| names.split(|&byte| byte == b' ').any(is_name))
-    })?;
-    Some(at as i8 + 1)
-}
-
 /// The word at or after `at`, and where it ends; words are parted by spaces.
 pub(super) fn word(text: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let start = at + text[at..].iter().position(|&byte| byte != b' ')?;
@@ -289,28 +258,6 @@ pub(super) fn word(text: &[u8], at: usize) -> Option<(&[u8], usize)> {
 }
 
 const DAY: i64 = 86400;
-
-/// The months of most servers, tried first.
-const MONTHS: [&[u8]; 12] = [
-    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
-];
-
-/// Long English names, and German, French, Spanish, Italian, Portuguese and Dutch ones where they differ; what is not
-/// ASCII both in UTF-8 and in Latin-1.
-const OTHER_MONTHS: [&[u8]; 12] = [
-    b"january januar janv janvier ene enero gen gennaio",
-    b"february februar f\xc3\xa9v f\xe9v f\xc3\xa9vr f\xe9vr f\xc3\xa9vrier f\xe9vrier fevr fev febrero febbraio",
-    b"march m\xc3\xa4r m\xe4r m\xc3\xa4rz m\xe4rz mrz mars marzo mrt",
-    b"april avr avril abr abril aprile",
-    b"mai mayo mag maggio mei",
-    b"june juni juin junio giu giugno",
-    b"july juli juil juillet julio lug luglio",
-    b"august ao\xc3\xbb ao\xfb ao\xc3\xbbt ao\xfbt aout ago agosto",
-    b"september sept septembre septiembre set settembre",
-    b"october okt oktober octobre octubre ott ottobre out",
-    b"november novembre noviembre",
-    b"december dez dezember d\xc3\xa9c d\xe9c d\xc3\xa9cembre d\xe9cembre dic diciembre dicembre",
-];
 
 #[cfg(test)]
 mod tests {
@@ -351,7 +298,17 @@ mod tests {
             b"21 Nov 04:13",
             b"21. Nov 04:13",
             b"11-21 04:13",
+            b"11 21 04:13",
+            b"21 11 04:13",
+            b"21. Nov., 04:13",
+            b"11\xe6\x9c\x88 21\xe6\x97\xa5 04:13",
+            b"11\x8c\x8e 21 04:13",
             b"2026-11-21 04:13",
+            b"2026/11/21 04:13",
+            b"21-11-2026 04:13",
+            b"21.11.2026 04:13",
+            b"Nov 21, 2026 04:13",
+            b"21-NOV-2026 04:13",
         ] {
             assert_eq!(
                 read(text),
@@ -371,6 +328,8 @@ mod tests {
             b"2026-11-21 04:13:52.123456789",
             b"2026-11-21 05:43:52.123456789 +0130",
             b"2026-11-20 20:13:52.123456789 -0800",
+            b"21-NOV-2026 04:13:52.27",
+            b"Nov-21-2026  04:13:52",
         ] {
             assert_eq!(
                 read(text),
@@ -387,38 +346,17 @@ mod tests {
             &b"Nov 14  2023"[..],
             b"14 Nov 2023",
             b"14. nov. 2023",
+            b"14.   Nov.  2023",
             b"2023-11-14",
+            b"14.11.2023",
+            b"11-14 2023",
+            b"14-nov-23",
+            b"11\x8c\x8e 14\x93\xfa 2023\x94\x4e",
+            b"2023\xeb\x85\x84 11\xec\x9b\x94 14\xec\x9d\xbc",
+            b"2023   11\xed\xef 14",
         ] {
             assert_eq!(read(text), "20231114000000 Day", "{}", text.escape_ascii());
         }
-    }
-
-    #[test]
-    fn months_are_read_in_other_languages() {
-        for (text, month) in [
-            ("Mär 2 2023", 3),
-            ("Mai 2 2023", 5),
-            ("2. Okt 2023", 10),
-            ("Dez 2 2023", 12),
-            ("2 janv. 2023", 1),
-            ("févr. 2 2023", 2),
-            ("2 août 2023", 8),
-            ("2 déc. 2023", 12),
-            ("ene 2 2023", 1),
-            ("dic 2 2023", 12),
-            ("gen 2 2023", 1),
-            ("giu 2 2023", 6),
-            ("lug 2 2023", 7),
-            ("ott 2 2023", 10),
-            ("set 2 2023", 9),
-        ] {
-            assert_eq!(
-                read(text.as_bytes()),
-                format!("2023{month:02}02000000 Day"),
-                "{text}"
-            );
-        }
-        assert_eq!(read(b"M\xe4r 2 2023"), "20230302000000 Day");
     }
 
     #[test]
@@ -427,6 +365,20 @@ mod tests {
         assert_eq!(read(b"Feb 30 2026"), "unknown");
         assert_eq!(read(b"Feb 30 04:13"), "unknown");
         assert_eq!(read(b"2026-13-01 04:13"), "unknown");
+        assert_eq!(read(b"2-JUI-2026 04:13"), "unknown");
+    }
+
+    #[test]
+    fn a_day_that_may_be_the_month_has_no_time() {
+        assert_eq!(read(b"3 4 04:13"), "unknown");
+        assert_eq!(read(b"03-04-2026 04:13"), "unknown");
+        assert_eq!(read(b"03/03/2026"), "20260303000000 Day");
+    }
+
+    #[test]
+    fn the_end_of_a_day_is_the_begin_of_the_next() {
+        assert_eq!(read(b"Oct 31 24:00"), "20261101000000 Minute");
+        assert_eq!(read(b"Oct 31 00:00"), "20261031000000 Minute");
     }
 
     #[test]
@@ -510,7 +462,8 @@ mod tests {
             b"Nov 21 4096",
             b"Nov 32 04:13",
             b"Nov 0 04:13",
-            b"Nov 21 24:00",
+            b"Nov 21 24:01",
+            b"Nov 21 25:00",
             b"Nov 21 04:60",
             b"Nov 21 04:1",
             b"Nov 21 04:13:5",
@@ -518,7 +471,13 @@ mod tests {
             b"21 Nov 5",
             b"1002 Nov 21",
             b"11-21",
-            b"11-21 2026",
+            b"11-21 4096",
+            b"11.21 04:13",
+            b"21-11-26",
+            b"1.2.3.4",
+            b"2026 11 21",
+            b"1002 11\xe6\x9c\x88",
+            b"x-1-2026",
             b"?? x ?",
         ] {
             assert_eq!(

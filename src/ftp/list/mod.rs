@@ -7,6 +7,8 @@ mod date;
 mod dos;
 mod eplf;
 mod mlsd;
+mod month;
+mod number;
 #[cfg(test)]
 mod samples;
 mod unix;
