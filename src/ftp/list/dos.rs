@@ -3,6 +3,7 @@
 use jiff::civil::DateTime;
 
 use super::date::Dates;
+use super::number::of_century;
 use super::{Entry, Kind, Modified, Precision};
 use crate::ftp::time::decimal;
 
@@ -75,8 +76,8 @@ fn name_and_target(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Reads `11-21-26`, `11/21/2026`, `2026-11-21` or `21.11.2026`.
-fn year_month_day(text: &[u8]) -> Option<(i16, i8, i8)> {
+/// Reads `11-21-26`, `11/21/2026`, `2026-11-21`, `21.11.2026`, or `11-21-126` of OS/2.
+pub(super) fn year_month_day(text: &[u8]) -> Option<(i16, i8, i8)> {
     let separator = *text.iter().find(|byte| !byte.is_ascii_digit())?;
     if !b"-/.".contains(&separator) {
         return None;
@@ -88,23 +89,17 @@ fn year_month_day(text: &[u8]) -> Option<(i16, i8, i8)> {
         parts.next().filter(|_| parts.next().is_none())?,
     ];
     let number = |at: usize| match parts[at].len() {
-        1 | 2 | 4 => decimal(parts[at]).map(|number| number as i16),
+        1..=4 => decimal(parts[at]).map(|number| number as i16),
         _ => None,
     };
     let [first, second, third] = [number(0)?, number(1)?, number(2)?];
     let (year, month, day) = match (separator, parts.map(<[u8]>::len)) {
         (_, [4, 1 | 2, 1 | 2]) => (first, second, third),
         (b'.', [1 | 2, 1 | 2, 2 | 4]) => (third, second, first),
-        (_, [1 | 2, 1 | 2, 2 | 4]) => (third, first, second),
+        (_, [1 | 2, 1 | 2, 2..=4]) => (third, first, second),
         _ => return None,
     };
-    let year = match year {
-        // No file is older than Unix time.
-        0..70 => 2000 + year,
-        70..100 => 1900 + year,
-        _ => year,
-    };
-    Some((year, month as i8, day as i8))
+    Some((of_century(year), month as i8, day as i8))
 }
 
 /// Splits `04:13AM` before its half of the day.

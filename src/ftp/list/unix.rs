@@ -1,7 +1,8 @@
 //! The listing of `ls -l`, as almost every server sends it: `-rw-r--r-- 1 owner group 5 Nov 21 04:13 name`.
 //!
 //! Only the ends of a line are firm: it begins with the mode, and its name follows the date. Between them the link
-//! count may be missing and owners may hold spaces, so the date is searched for, with a size before it.
+//! count may be missing and owners may hold spaces, so the date is searched for, with a size before it. NetPresenz of
+//! the Macintosh, NeoLogic of OS/2 and z/OS' own Unix print such lines too.
 
 use super::date::{Dates, word};
 use super::{Entry, Kind, Modified};
@@ -16,7 +17,7 @@ pub(super) fn parse_line(line: &[u8], dates: &Dates) -> Option<Entry> {
         // The blocks of `ls -s`.
         (first, end) = word(line, end)?;
     }
-    let mode = Mode::parse(first)?;
+    let mode = Mode::parse(first).or_else(|| Mode::parse(without_links(first)?))?;
     let tail = Tail::find(&line[end..], dates)?;
     let (name, target) = match mode.kind {
         Kind::Symlink => name_and_target(tail.name, tail.size),
@@ -37,12 +38,23 @@ pub(super) fn is_total(line: &[u8]) -> bool {
     let Some((first, end)) = word(line, 0) else {
         return false;
     };
-    // `ls` in English, German, French, Spanish and Italian.
-    [&b"total"[..], b"insgesamt", b"totale"]
-        .iter()
-        .any(|total| first.eq_ignore_ascii_case(total))
+    let is_word = TOTAL
+        .split(' ')
+        .any(|total| first.eq_ignore_ascii_case(total.as_bytes()));
+    is_word
         && word(line, end)
             .is_some_and(|(blocks, end)| blocks[0].is_ascii_digit() && end == line.len())
+}
+
+/// The word of `total 12`: in English, French, Spanish and Portuguese; German; Italian; Dutch; Swedish; Polish; Czech;
+/// Hungarian; Russian; Chinese, twice; Japanese; Korean.
+const TOTAL: &str =
+    "total insgesamt totale totaal totalt razem celkem összesen итого 总用量 總計 合計 합계";
+
+/// The mode of `drwxr-x---+1464`: a link count of four digits leaves no space before it.
+fn without_links(text: &[u8]) -> Option<&[u8]> {
+    let digits = text.iter().rev().take_while(|byte| byte.is_ascii_digit());
+    text.get(..text.len() - digits.count())
 }
 
 /// What the mode string says.
@@ -127,7 +139,7 @@ struct Tail<'a> {
 }
 
 impl<'a> Tail<'a> {
-    /// Finds the first date that has a size before it.
+    /// Finds the first date that has a size before it, or else the first date of a line without a size.
     fn find(text: &'a [u8], dates: &Dates) -> Option<Self> {
         let mut fallback = None;
         let mut previous: [&[u8]; 2] = [b"", b""];
@@ -138,16 +150,9 @@ impl<'a> Tail<'a> {
             };
             let start = end - this.len();
             if let Some(size) = size(previous)
-                && let Some(found) = dates.read(&text[start..])
+                && let Some(mut tail) = Self::begin(text, start, dates)
             {
-                let name = text[start + found.end..]
-                    .strip_prefix(b" ")
-                    .unwrap_or_default();
-                let tail = Self {
-                    size,
-                    modified: found.modified,
-                    name,
-                };
+                tail.size = size.filter(|_| count != 3 || !is_of_two_forks(&text[..start]));
                 // After `-rw-r--r-- 1` comes an owner, who may be called Jan; with nothing better it is the date.
                 if count > 1 {
                     return Some(tail);
@@ -157,11 +162,46 @@ impl<'a> Tail<'a> {
             previous = [previous[1], this];
             at = end;
         }
-        fallback
+        fallback.or_else(|| Self::find_without_size(text, dates))
+    }
+
+    fn find_without_size(text: &'a [u8], dates: &Dates) -> Option<Self> {
+        let mut at = 0;
+        while let Some((this, end)) = word(text, at) {
+            if let Some(tail) = Self::begin(text, end - this.len(), dates) {
+                return Some(tail);
+            }
+            at = end;
+        }
+        None
+    }
+
+    /// The date that begins at `start`, and the name after it.
+    fn begin(text: &'a [u8], start: usize, dates: &Dates) -> Option<Self> {
+        let found = dates.read(&text[start..])?;
+        let name = text[start + found.end..].strip_prefix(b" ");
+        Some(Self {
+            size: None,
+            modified: found.modified,
+            name: name.unwrap_or_default(),
+        })
     }
 }
 
-/// Reads the size that the second word is; `Some(None)` where a device has its numbers, or a size does not fit.
+/// True of what NetPresenz prints before the date of a file with a resource fork: the sizes of the two forks and their
+/// sum, of which a download is the second at most.
+fn is_of_two_forks(text: &[u8]) -> bool {
+    let mut numbers = text
+        .split(|&byte| byte == b' ')
+        .filter(|text| !text.is_empty());
+    let mut next = || numbers.next().map(decimal);
+    let forks = (next(), next(), next(), next());
+    matches!(forks, (Some(Some(resource)), Some(Some(data)), Some(Some(sum)), None)
+        if resource > 0 && resource.checked_add(data) == Some(sum))
+}
+
+/// Reads the size that the second word is; `Some(None)` where a device has its numbers, and where a size does not fit
+/// or is rounded (`33.5k`).
 fn size([before, text]: [&[u8]; 2]) -> Option<Option<u64>> {
     let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     if is_number(text) {
@@ -170,7 +210,13 @@ fn size([before, text]: [&[u8]; 2]) -> Option<Option<u64>> {
     let is_device = text.split(|&byte| byte == b',').all(is_number);
     // Sizes over 2 GiB are negative on some 32-bit servers.
     let is_negative = text.strip_prefix(b"-").is_some_and(is_number);
-    (is_device || is_negative).then_some(None)
+    let is_rounded = || match text {
+        [number @ .., b'k' | b'K' | b'M' | b'G' | b'T'] => {
+            number.split(|&byte| byte == b'.').all(is_number)
+        }
+        _ => false,
+    };
+    (is_device || is_negative || is_rounded()).then_some(None)
 }
 
 /// Splits `name -> target`; either may hold an arrow itself, and then the size tells: it is the target's length.
@@ -373,6 +419,44 @@ mod tests {
     }
 
     #[test]
+    fn a_size_that_is_rounded_or_glued_or_missing_is_unknown() {
+        for line in [
+            &b"-rw-r--r-- 1 a b 33.5k Nov 21 04:13 x"[..],
+            b"-rw-r--r-- 1 a longgroup123456 Nov 21 04:13 x",
+            b"-rw-r--r-- 1 a b Nov 21 04:13 x",
+        ] {
+            let entry = entry(line);
+            assert_eq!((entry.name.as_slice(), entry.size), (&b"x"[..], None));
+        }
+    }
+
+    #[test]
+    fn the_sum_of_two_forks_is_no_size() {
+        for (line, size) in [
+            (
+                &b"-------r--  326  1391972  1392298 Nov 22  1995 x"[..],
+                None,
+            ),
+            (
+                b"-------r--  0  1391972  1391972 Nov 22  1995 x",
+                Some(1_391_972),
+            ),
+            (b"-rw-r--r-- 1 5 7 Nov 21 04:13 x", Some(7)),
+        ] {
+            assert_eq!(entry(line).size, size, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_long_link_count_may_touch_the_mode() {
+        let entry = entry(b"drwxr-x---+1464 a b 41472 Feb 25 13:17 20090225");
+        assert_eq!(
+            (entry.name.as_slice(), entry.mode),
+            (&b"20090225"[..], Some(0o750))
+        );
+    }
+
+    #[test]
     fn a_link_is_split_at_the_arrow_that_its_size_tells() {
         for (line, name, target) in [
             (
@@ -437,7 +521,8 @@ mod tests {
             b"sh: 1: ls: not found",
             b"-rw-r--r--",
             b"-rw-r--r-- 1 a b 5",
-            b"-rw-r--r-- 1 a b Nov 21 04:13 x",
+            b"-rw-r--r-- 1 a b 5 Nob 21 04:13 x",
+            b"drwxr-xr-x 3 a b 512 x",
         ] {
             assert_eq!(parse(line), None, "{}", line.escape_ascii());
         }
@@ -447,6 +532,7 @@ mod tests {
     fn a_total_is_a_word_and_a_number() {
         assert!(is_total(b"total 12"));
         assert!(is_total(b"insgesamt 12K"));
+        assert!(is_total("总用量 12".as_bytes()));
         assert!(!is_total(b"total"));
         assert!(!is_total(b"total 12 files"));
         assert!(!is_total(b"totals 12"));
