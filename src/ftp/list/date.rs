@@ -57,6 +57,11 @@ impl<'a> Dates<'a> {
         self.zone.to_utc(civil)
     }
 
+    /// True of a time that no file can have yet, whatever the clocks.
+    pub(super) fn is_future(&self, seconds: i64) -> bool {
+        seconds > self.latest
+    }
+
     /// Reads the date that `text` begins with; `None` if it does not begin with one.
     pub(super) fn read(&self, text: &[u8]) -> Option<Found> {
         let (first, at) = word(text, 0)?;

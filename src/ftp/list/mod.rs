@@ -3,15 +3,21 @@
 //! Owns every dialect that servers speak, one file each, and what makes a name safe to show. Pure: it knows neither the
 //! session that fetched the bytes nor the time of day.
 
+mod cms;
 mod date;
 mod dos;
 mod eplf;
 mod mlsd;
 mod month;
+mod mvs;
+mod netware;
 mod number;
+mod os400;
 #[cfg(test)]
 mod samples;
+mod size_first;
 mod unix;
+mod vms;
 
 use crate::ftp::time::Zone;
 use date::Dates;
@@ -19,11 +25,13 @@ use date::Dates;
 /// Parses the body of a `LIST` reply.
 ///
 /// `zone` is the server's, `now` (Unix seconds) tells the year of lines without one. Each line is in its own dialect,
-/// since servers mix them with messages.
+/// since servers mix them with messages; only what is [`Rare`] looks at the lines around.
 pub fn parse_list(body: &[u8], zone: &Zone, now: i64) -> Parsed {
     let dates = Dates::new(zone, now);
     let mut parsed = Parsed::default();
-    for line in lines(body) {
+    let mut rare = Rare::default();
+    let mut lines = lines(body);
+    while let Some(line) = lines.next() {
         let entry = match line.first() {
             Some(b'+') => eplf::parse_line(line),
             Some(b'0'..=b'9') => {
@@ -33,11 +41,54 @@ pub fn parse_list(body: &[u8], zone: &Zone, now: i64) -> Parsed {
         };
         match entry {
             Some(entry) => parsed.add(entry, line),
-            None if unix::is_total(line) => {}
+            None if is_noise(line) => {}
+            None => rare.read(line, &mut lines, &dates, &mut parsed),
+        }
+    }
+    rare.days.finish(&dates, &mut parsed);
+    parsed
+}
+
+/// True of the lines around the entries that say nothing of any.
+fn is_noise(line: &[u8]) -> bool {
+    unix::is_total(line) || vms::is_noise(line) || size_first::is_header(line)
+}
+
+/// The dialects of which an entry is not always one line, or a line does not tell all: what is known from the lines so
+/// far.
+#[derive(Default)]
+struct Rare {
+    versions: vms::Versions,
+    days: os400::Days,
+    table: Option<mvs::Table>,
+}
+
+impl Rare {
+    /// Takes in a line that is in none of the common dialects, and what belongs to it out of `rest`.
+    fn read<'a, I: Iterator<Item = &'a [u8]> + Clone>(
+        &mut self,
+        line: &'a [u8],
+        rest: &mut I,
+        dates: &Dates,
+        parsed: &mut Parsed,
+    ) {
+        if let Some(table) = mvs::Table::of_header(line) {
+            self.table = Some(table);
+            return;
+        }
+        if self.versions.read(line, rest, dates, parsed) || self.days.read(line, dates, parsed) {
+            return;
+        }
+        let row = || self.table?.parse_line(line, dates);
+        let entry = netware::parse_line(line, dates)
+            .or_else(|| size_first::parse_line(line, dates))
+            .or_else(|| cms::parse_line(line, dates))
+            .or_else(row);
+        match entry {
+            Some(entry) => parsed.add(entry, line),
             None => parsed.skip(line),
         }
     }
-    parsed
 }
 
 /// Parses the body of an `MLSD` reply (RFC 3659 s7).
@@ -149,7 +200,7 @@ pub enum Precision {
 }
 
 /// The lines of a body that hold anything: most servers end them with CRLF, some with LF (rclone, BSD's ftpd).
-fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     body.split(|&byte| byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
         .filter(|line| !line.trim_ascii().is_empty())

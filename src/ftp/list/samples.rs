@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::{Entry, Kind, Modified, Parsed, Precision, parse_list, parse_mlsd, parse_mlst};
-use crate::ftp::time::{Zone, format_time_val};
+use super::{
+    Entry, Kind, Modified, Parsed, Precision, is_noise, lines, mvs, parse_list, parse_mlsd,
+    parse_mlst,
+};
+use crate::ftp::time::{Zone, format_time_val, parse_time_val};
 
-/// 2026-11-21 05:00:00 UTC, soon after the samples were taken.
+/// 2026-11-21 05:00:00 UTC, soon after the samples were taken; other samples say in their name when they were.
 const NOW: i64 = 1_795_237_200;
 
 /// Set to write the expected files anew; read them before they are committed.
@@ -34,7 +37,7 @@ fn every_sample_is_parsed_as_expected() {
     }
 }
 
-/// Parses a sample by the verb in its name: `server.VERB.folder`.
+/// Parses a sample by the verb in its name, and at the time in it: `server.VERB.folder[@YYYYMMDDHHMMSS]`.
 fn parse(sample: &Path) -> Parsed {
     let body = fs::read(sample).expect("a sample is readable");
     let name = sample
@@ -52,7 +55,12 @@ fn parse(sample: &Path) -> Parsed {
                 ..Parsed::default()
             }
         }
-        _ => parse_list(&body, &Zone::UTC, NOW),
+        _ => {
+            let now = name
+                .split_once('@')
+                .map_or(Some(NOW), |(_, now)| parse_time_val(now.as_bytes()));
+            parse_list(&body, &Zone::UTC, now.expect("is a time"))
+        }
     }
 }
 
@@ -124,12 +132,14 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(prop_oneof![any::<u8>(), telling], 0..400)
 }
 
+fn bodies() -> Vec<Vec<u8>> {
+    let read = |sample: &PathBuf| fs::read(sample).expect("a sample is readable");
+    samples().iter().map(read).collect()
+}
+
 /// A real sample with some bytes put in, overwritten or taken out.
 fn mutated_sample() -> impl Strategy<Value = Vec<u8>> {
-    let bodies: Vec<_> = samples()
-        .iter()
-        .map(|sample| fs::read(sample).expect("a sample is readable"))
-        .collect();
+    let bodies = bodies();
     let changes = proptest::collection::vec((any::<prop::sample::Index>(), 0..3u8, bytes()), 1..12);
     (proptest::sample::select(bodies), changes).prop_map(|(mut body, changes)| {
         for (at, kind, bytes) in changes {
@@ -158,6 +168,61 @@ fn assert_only_safe_names(parsed: &Parsed) {
     assert_eq!(parsed.unreadable > 0, parsed.first_unreadable.is_some());
 }
 
+/// The lines that are entries wherever they stand: the dialects that look around are left out.
+fn lines_of_their_own() -> impl Strategy<Value = Vec<u8>> {
+    let lines: Vec<_> = bodies()
+        .iter()
+        .flat_map(|body| lines(body).map(<[u8]>::to_vec).collect::<Vec<_>>())
+        .filter(|line| !line.contains(&b';') && !line.contains(&b'*'))
+        .filter(|line| parse_list(line, &Zone::UTC, NOW).entries.len() == 1)
+        .collect();
+    proptest::sample::select(lines)
+}
+
+fn parse_lines(lines: &[Vec<u8>], end: &[u8]) -> Parsed {
+    let body: Vec<u8> = lines.iter().flat_map(|line| [line, end].concat()).collect();
+    parse_list(&body, &Zone::UTC, NOW)
+}
+
+/// Hours, if the work were not in proportion to the length.
+#[test]
+fn a_long_line_is_read_in_one_pass() {
+    let starts = [
+        "",
+        "-rw-r--r-- 1 ",
+        "11-21-26  04:13AM ",
+        "d [R----F--] ",
+        "5 ",
+        "NAME.EXT;1 ",
+        "* ",
+    ];
+    for start in starts {
+        for part in [
+            "1 ",
+            "a ",
+            " ",
+            "1",
+            "Nov ",
+            "1 Nov 21 ",
+            "9/9 ",
+            "1-1-1 ",
+            "A ",
+            " -> ",
+            ":[",
+            ";",
+            "]",
+        ] {
+            let mut body = b"Volume Unit Dsname\n".to_vec();
+            body.extend(start.as_bytes());
+            body.extend(part.as_bytes().repeat((1 << 18) / part.len()));
+            assert_only_safe_names(&parse_list(&body, &Zone::UTC, NOW));
+            body.extend(b"\n");
+            body.extend([start, part, "\n"].concat().repeat(1 << 14).as_bytes());
+            assert_only_safe_names(&parse_list(&body, &Zone::UTC, NOW));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic_nor_make_unsafe_names(body in bytes(), east in any::<i32>(), now in any::<i64>()) {
@@ -171,5 +236,48 @@ proptest! {
         assert_only_safe_names(&parse_list(&body, &Zone::UTC, now));
         assert_only_safe_names(&parse_mlsd(&body));
         body.split(|&byte| byte == b'\n').for_each(|line| drop(parse_mlst(line)));
+    }
+
+    #[test]
+    fn every_line_is_an_entry_or_noise_or_unreadable(body in mutated_sample()) {
+        for line in lines(&body) {
+            let parsed = parse_list(line, &Zone::UTC, NOW);
+            let is_header = mvs::Table::of_header(line).is_some();
+            let seen = parsed.entries.len() + usize::from(parsed.has_dot) + parsed.unreadable;
+            assert_eq!(seen, usize::from(!is_noise(line) && !is_header), "{}", line.escape_ascii());
+        }
+        let parsed = parse_list(&body, &Zone::UTC, NOW);
+        assert!(parsed.entries.len() + parsed.unreadable <= lines(&body).count());
+    }
+
+    #[test]
+    fn the_ends_of_lines_do_not_matter(mut body in mutated_sample()) {
+        body.retain(|&byte| byte != b'\r');
+        let expected = parse_list(&body, &Zone::UTC, NOW);
+        let body = body.split(|&byte| byte == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]);
+        assert_eq!(parse_list(&body, &Zone::UTC, NOW), expected);
+    }
+
+    #[test]
+    fn entries_do_not_depend_on_the_lines_around(
+        lines in proptest::collection::vec(lines_of_their_own(), 0..8),
+        message in "[a-z ]{0,20}",
+    ) {
+        let alone = lines.iter().flat_map(|line| parse_list(line, &Zone::UTC, NOW).entries);
+        let expected: Vec<_> = alone.collect();
+        assert_eq!(parse_lines(&lines, b"\n").entries, expected);
+        assert_eq!(parse_lines(&lines, format!("\r\n!{message}\r\n").as_bytes()).entries, expected);
+    }
+
+    #[test]
+    fn a_cut_line_has_no_other_name(line in lines_of_their_own(), cut in any::<prop::sample::Index>()) {
+        let whole = parse_list(&line, &Zone::UTC, NOW).entries.remove(0);
+        let cut = parse_list(&line[..cut.index(line.len())], &Zone::UTC, NOW);
+        for entry in cut.entries {
+            // What an arrow's begin looks like is part of a name.
+            let text = [&whole.name, &b" -> "[..], whole.target.as_deref().unwrap_or_default()].concat();
+            let is_begin = text.starts_with(&entry.name);
+            assert!(is_begin && entry.kind == whole.kind, "{}", entry.name.escape_ascii());
+        }
     }
 }

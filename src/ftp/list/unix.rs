@@ -132,15 +132,15 @@ fn permission_bits(letters: &[u8; 9]) -> Option<u32> {
 }
 
 /// The firm end of a line: size, date and name.
-struct Tail<'a> {
-    size: Option<u64>,
-    modified: Option<Modified>,
-    name: &'a [u8],
+pub(super) struct Tail<'a> {
+    pub(super) size: Option<u64>,
+    pub(super) modified: Option<Modified>,
+    pub(super) name: &'a [u8],
 }
 
 impl<'a> Tail<'a> {
     /// Finds the first date that has a size before it, or else the first date of a line without a size.
-    fn find(text: &'a [u8], dates: &Dates) -> Option<Self> {
+    pub(super) fn find(text: &'a [u8], dates: &Dates) -> Option<Self> {
         let mut fallback = None;
         let mut previous: [&[u8]; 2] = [b"", b""];
         let mut at = 0;
