@@ -122,10 +122,13 @@ impl<'a> Dates<'a> {
     fn clock_or_year(&self, text: &[u8], at: usize, month: i8, day: i8) -> Option<Found> {
         let (last, end) = word(text, at)?;
         if let Some(year) = year(last) {
+            let day = Some((year, month, day));
+            if text[at - 1] != b',' {
+                return Some(self.on_day(day, None, end));
+            }
             // VShell: `Oct 08, 2002 09:47`.
-            let with_clock = word(text, end).filter(|_| text[at - 1] == b',');
-            let clock = with_clock.and_then(|(word, end)| Some((clock(word)?, end)));
-            return Some(self.on_day(Some((year, month, day)), clock, end));
+            let (time, end) = word(text, end)?;
+            return Some(self.on_day(day, Some((clock(time)?, end)), end));
         }
         let clock = clock(last)?;
         // `ls -lT` of the BSDs.
@@ -476,6 +479,7 @@ mod tests {
             b"21 Nov 5",
             b"1002 Nov 21",
             b"11-21",
+            b"Nov 21, 2026",
             b"11-21 4096",
             b"11.21 04:13",
             b"21-11-26",

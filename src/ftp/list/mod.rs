@@ -25,7 +25,7 @@ use date::Dates;
 /// Parses the body of a `LIST` reply.
 ///
 /// `zone` is the server's, `now` (Unix seconds) tells the year of lines without one. Each line is in its own dialect,
-/// since servers mix them with messages; only what is [`Rare`] looks at the lines around.
+/// since servers mix them with messages; only the rare ones look at the lines around.
 pub fn parse_list(body: &[u8], zone: &Zone, now: i64) -> Parsed {
     let dates = Dates::new(zone, now);
     let mut parsed = Parsed::default();

@@ -169,14 +169,14 @@ fn assert_only_safe_names(parsed: &Parsed) {
 }
 
 /// The lines that are entries wherever they stand: the dialects that look around are left out.
-fn lines_of_their_own() -> impl Strategy<Value = Vec<u8>> {
-    let lines: Vec<_> = bodies()
-        .iter()
-        .flat_map(|body| lines(body).map(<[u8]>::to_vec).collect::<Vec<_>>())
+fn lines_of_their_own() -> Vec<Vec<u8>> {
+    let bodies = bodies();
+    let lines = bodies.iter().flat_map(|body| lines(body));
+    lines
         .filter(|line| !line.contains(&b';') && !line.contains(&b'*'))
         .filter(|line| parse_list(line, &Zone::UTC, NOW).entries.len() == 1)
-        .collect();
-    proptest::sample::select(lines)
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 fn parse_lines(lines: &[Vec<u8>], end: &[u8]) -> Parsed {
@@ -184,7 +184,34 @@ fn parse_lines(lines: &[Vec<u8>], end: &[u8]) -> Parsed {
     parse_list(&body, &Zone::UTC, NOW)
 }
 
-/// Hours, if the work were not in proportion to the length.
+#[test]
+fn a_cut_line_has_no_other_name() {
+    // A folder's mark is at the end, and an owner who is called like a date may be one.
+    let is_told = |line: &Vec<u8>| {
+        let is_owner = line.windows(11).any(|text| text == b"Jan 12 2048");
+        !line.ends_with(b"/") && !line.ends_with(b"<DIR>") && !is_owner
+    };
+    for line in lines_of_their_own().into_iter().filter(is_told) {
+        let whole = parse_list(&line, &Zone::UTC, NOW).entries.remove(0);
+        let target = whole.target.as_deref().unwrap_or_default();
+        // What an arrow's begin looks like is part of a name.
+        let text = [&whole.name, &b" -> "[..], target].concat();
+        for cut in 0..line.len() {
+            for entry in parse_list(&line[..cut], &Zone::UTC, NOW).entries {
+                // Part of a time, which some forms of a date may be without.
+                let is_of_date = |byte: &u8| b"0123456789:.+- ".contains(byte);
+                assert!(
+                    text.starts_with(&entry.name) || entry.name.iter().all(is_of_date),
+                    "{}",
+                    line[..cut].escape_ascii()
+                );
+                assert_eq!(entry.kind, whole.kind, "{}", line[..cut].escape_ascii());
+            }
+        }
+    }
+}
+
+/// It takes very long if the work is not in proportion to the length.
 #[test]
 fn a_long_line_is_read_in_one_pass() {
     let starts = [
@@ -214,10 +241,10 @@ fn a_long_line_is_read_in_one_pass() {
         ] {
             let mut body = b"Volume Unit Dsname\n".to_vec();
             body.extend(start.as_bytes());
-            body.extend(part.as_bytes().repeat((1 << 18) / part.len()));
+            body.extend(part.as_bytes().repeat((1 << 15) / part.len()));
             assert_only_safe_names(&parse_list(&body, &Zone::UTC, NOW));
             body.extend(b"\n");
-            body.extend([start, part, "\n"].concat().repeat(1 << 14).as_bytes());
+            body.extend([start, part, "\n"].concat().repeat(1 << 11).as_bytes());
             assert_only_safe_names(&parse_list(&body, &Zone::UTC, NOW));
         }
     }
@@ -260,24 +287,12 @@ proptest! {
 
     #[test]
     fn entries_do_not_depend_on_the_lines_around(
-        lines in proptest::collection::vec(lines_of_their_own(), 0..8),
+        lines in proptest::collection::vec(proptest::sample::select(lines_of_their_own()), 0..8),
         message in "[a-z ]{0,20}",
     ) {
         let alone = lines.iter().flat_map(|line| parse_list(line, &Zone::UTC, NOW).entries);
         let expected: Vec<_> = alone.collect();
         assert_eq!(parse_lines(&lines, b"\n").entries, expected);
         assert_eq!(parse_lines(&lines, format!("\r\n!{message}\r\n").as_bytes()).entries, expected);
-    }
-
-    #[test]
-    fn a_cut_line_has_no_other_name(line in lines_of_their_own(), cut in any::<prop::sample::Index>()) {
-        let whole = parse_list(&line, &Zone::UTC, NOW).entries.remove(0);
-        let cut = parse_list(&line[..cut.index(line.len())], &Zone::UTC, NOW);
-        for entry in cut.entries {
-            // What an arrow's begin looks like is part of a name.
-            let text = [&whole.name, &b" -> "[..], whole.target.as_deref().unwrap_or_default()].concat();
-            let is_begin = text.starts_with(&entry.name);
-            assert!(is_begin && entry.kind == whole.kind, "{}", entry.name.escape_ascii());
-        }
     }
 }

@@ -77,7 +77,10 @@ fn vshell_or_vxworks<'a>(line: &'a [u8], at: usize, dates: &Dates) -> Option<Res
     if date.contains(&b'-') {
         let name = name.trim_ascii();
         let dir = name.strip_suffix(b"<DIR>").map(<[u8]>::trim_ascii_end);
-        return Some((dir.is_some(), found.modified, dir.unwrap_or(name)));
+        let name = dir.unwrap_or(name);
+        // Part of a mark is no part of a name: `<` cannot be in one there.
+        let is_name = !name.contains(&b'<');
+        return is_name.then_some((dir.is_some(), found.modified, name));
     }
     let name = name.strip_prefix(b" ")?;
     let dir = name.strip_suffix(b"/");
