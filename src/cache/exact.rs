@@ -158,20 +158,21 @@ impl Remote {
         let paths: Vec<RemotePath> = files.iter().map(|file| file.path.clone()).collect();
         let times =
             on_session!(self.pool(), Retry::Idempotent, session => session.modified(&paths))?;
-        let mut exact = Vec::with_capacity(files.len());
-        for ((file, path), seconds) in files.into_iter().zip(paths).zip(times) {
-            let mut size = None;
-            if file.unsized_file {
-                let asked = on_session!(self.pool(), Retry::Idempotent, session => session.size_and_mtime(&path));
-                size = match asked {
-                    Ok((size, _)) => Some(size),
-                    Err(error) if error.is_refusal() => None,
-                    Err(error) => return Err(error.into()),
-                };
-            }
-            exact.push((path, seconds, size));
+        let unsized_files: Vec<RemotePath> = files
+            .iter()
+            .filter(|file| file.unsized_file)
+            .map(|file| file.path.clone())
+            .collect();
+        let mut sizes = Vec::new();
+        if !unsized_files.is_empty() {
+            sizes = on_session!(self.pool(), Retry::Idempotent, session => session.sizes(&unsized_files))?;
         }
-        Ok(exact)
+        let mut sizes = sizes.into_iter();
+        let exact = files.into_iter().zip(times).map(|(file, seconds)| {
+            let size = file.unsized_file.then(|| sizes.next().flatten());
+            (file.path, seconds, size.flatten())
+        });
+        Ok(exact.collect())
     }
 }
 

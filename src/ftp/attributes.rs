@@ -71,15 +71,10 @@ impl Session {
     pub(super) fn read_size_and_mtime(&self, replies: &[Reply]) -> Result<SizeAndTime> {
         const OPERATION: &str = "SIZE";
         let (size, mtime) = match replies {
-            [size, mtime @ ..] if size.is_success() => (size, mtime.first()),
-            [size, ..] => return Err(Error::from_reply(OPERATION, size)),
+            [size, mtime @ ..] => (size, mtime.first()),
             [] => return Err(Error::new(ErrorKind::Protocol, OPERATION, "no reply")),
         };
-        let text = size.last().trim_ascii();
-        let size = std::str::from_utf8(text)
-            .ok()
-            .and_then(|text| text.parse().ok());
-        let size = size.ok_or_else(|| Error::protocol(OPERATION, "no size in the reply", text))?;
+        let size = read_size(size)?;
         Ok((size, mtime.and_then(|reply| self.server.mtime_of(reply))))
     }
 
@@ -389,6 +384,19 @@ impl Session {
             (false, _) => Ok((self.argument(from).await?, self.argument(to).await?)),
         }
     }
+}
+
+/// What `reply` to `SIZE` says.
+pub(super) fn read_size(reply: &Reply) -> Result<u64> {
+    const OPERATION: &str = "SIZE";
+    if !reply.is_success() {
+        return Err(Error::from_reply(OPERATION, reply));
+    }
+    let text = reply.last().trim_ascii();
+    let size = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    size.ok_or_else(|| Error::protocol(OPERATION, "no size in the reply", text))
 }
 
 /// Size in bytes, and time of modification in Unix seconds where the server says it.

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use tracing::debug;
 
+use super::attributes::read_size;
 use super::clock::{Difference, unix_now};
 use super::command::Command;
 use super::error::{Error, ErrorKind, Result};
@@ -23,7 +24,7 @@ pub struct Listing {
 }
 
 impl Session {
-    /// Lists `dir` by `CWD` and a bare `MLSD`, or `LIST`.
+    /// Lists `dir` by `CWD` and a bare `MLSD`, or `LIST`, or `NLST` where neither can be had or read.
     ///
     /// No listing command is given a path: servers split it at spaces, expand it, or take it for options.
     ///
@@ -85,9 +86,45 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        let (body, reply) = self.list_by(dir, Command::bare("LIST"), |_| {}).await?;
-        let parsed = self.parse_list(dir, &body).await?;
-        finish_listing(dir, parsed, &reply)
+        if self.knows(|profile| profile.list) != Some(false) {
+            match self.list_by(dir, Command::bare("LIST"), |_| {}).await {
+                Ok((body, reply)) => {
+                    let parsed = self.parse_list(dir, &body).await?;
+                    if !is_unread(&parsed) {
+                        self.server
+                            .with_profile(|profile| profile.list = Some(true));
+                        return finish_listing(dir, parsed, &reply);
+                    }
+                    // Of a server whose listings were read it is no other dialect, but a message.
+                    if self.knows(|profile| profile.list) == Some(true) {
+                        return Err(unread(dir, &parsed));
+                    }
+                    debug!(error = %unread(dir, &parsed), "names alone are asked for");
+                }
+                Err(error) if error.kind == ErrorKind::NotImplemented => {}
+                Err(error) => return Err(error),
+            }
+            self.server
+                .with_profile(|profile| profile.list = Some(false));
+        }
+        self.list_names(dir).await
+    }
+
+    /// Lists `dir` by `NLST` (RFC 959 s4.1.3), which gives names; then asks by `CWD` which of them are folders.
+    ///
+    /// Hidden files may be missing: the listing is never complete.
+    async fn list_names(&mut self, dir: &RemotePath) -> Result<Listing> {
+        let (body, _) = self.list_by(dir, Command::bare("NLST"), |_| {}).await?;
+        let mut entries = parse_names(&body);
+        let paths: Vec<RemotePath> = entries.iter().map(|entry| dir.join(&entry.name)).collect();
+        let entered = self.ask_each("CWD", &paths).await?;
+        for (entry, reply) in entries.iter_mut().zip(entered) {
+            if reply.is_success() {
+                entry.kind = Kind::Dir;
+            }
+        }
+        let complete = false;
+        Ok(Listing { entries, complete })
     }
 
     /// Lists all of `dirs` in one flight over the control connection, by `STAT` (RFC 959 s4.1.3); `None` for each whose
@@ -241,34 +278,75 @@ impl Session {
 
     /// The exact times of modification of `files` by `MDTM`, Unix seconds; `None` where the server does not say.
     pub async fn modified(&mut self, files: &[RemotePath]) -> Result<Vec<Option<i64>>> {
-        let mut times = Vec::with_capacity(files.len());
-        let mut rest = files;
+        if self.knows(|profile| profile.mdtm) == Some(false) {
+            return Ok(vec![None; files.len()]);
+        }
+        let replies = self.ask_each("MDTM", files).await?;
+        if replies.iter().any(is_unknown) {
+            self.server
+                .with_profile(|profile| profile.mdtm = Some(false));
+        }
+        Ok(replies
+            .iter()
+            .map(|reply| self.server.mtime_of(reply))
+            .collect())
+    }
+
+    /// The sizes of `files` in bytes by `SIZE`; `None` where the server does not say.
+    pub async fn sizes(&mut self, files: &[RemotePath]) -> Result<Vec<Option<u64>>> {
+        if self.knows(|profile| profile.size) == Some(false) {
+            return Ok(vec![None; files.len()]);
+        }
+        let replies = self.ask_each("SIZE", files).await?;
+        Ok(replies.iter().map(|reply| read_size(reply).ok()).collect())
+    }
+
+    /// The replies to `verb` of each of `paths`, in as few flights as the server copes with; after one that says that it
+    /// has no such command, that one for all the rest.
+    async fn ask_each(&mut self, verb: &'static str, paths: &[RemotePath]) -> Result<Vec<Reply>> {
+        let mut answers: Vec<Reply> = Vec::with_capacity(paths.len());
         // One by one an exchange ends at the first refusal (a folder, a file just gone): go on after it.
-        while !rest.is_empty() {
-            if self.knows(|profile| profile.mdtm) == Some(false) {
-                times.resize(files.len(), None);
+        while answers.len() < paths.len() {
+            if let Some(unknown) = answers.last().filter(|reply| is_unknown(reply)).cloned() {
+                answers.resize(paths.len(), unknown);
                 break;
             }
-            let mut commands = Vec::with_capacity(rest.len());
-            for file in rest {
-                commands.push(Command::new("MDTM", self.argument(file).await?));
+            let mut commands = Vec::new();
+            for path in &paths[answers.len()..] {
+                commands.push(Command::new(verb, self.argument(path).await?));
                 // A long path moved the working folder: nothing else may be in its flight.
-                if file.as_bytes().len() != commands.last().map_or(0, Command::argument_length) {
+                if path.as_bytes().len() != commands.last().map_or(0, Command::argument_length) {
                     break;
                 }
             }
-            let replies = self.exchange_all(commands).await?;
-            for reply in &replies {
-                if matches!(reply.code, 500 | 502 | 504) {
-                    self.server
-                        .with_profile(|profile| profile.mdtm = Some(false));
-                }
-                times.push(self.server.mtime_of(reply));
-            }
-            rest = &rest[replies.len()..];
+            answers.extend(self.exchange_all(commands).await?);
         }
-        Ok(times)
+        Ok(answers)
     }
+}
+
+/// Whether `reply` says that the server has no such command.
+fn is_unknown(reply: &Reply) -> bool {
+    matches!(reply.code, 500 | 502 | 504)
+}
+
+/// The entries that the lines of an `NLST` name: files of unknown size and time, until more is asked. Some servers put the
+/// folder before each name.
+fn parse_names(body: &[u8]) -> Vec<Entry> {
+    let lines = body.split(|&byte| byte == b'\n');
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let names = lines.filter_map(|line| line.rsplit(|&byte| byte == b'/').next());
+    names
+        .filter(|name| !matches!(*name, b"" | b"." | b"..") && !name.contains(&0))
+        .map(|name| Entry {
+            name: name.to_vec(),
+            kind: Kind::File,
+            size: None,
+            modified: None,
+            mode: None,
+            target: None,
+        })
+        .collect()
 }
 
 /// The entries of a short listing, with times that may be of another zone.
@@ -288,17 +366,21 @@ pub(super) fn dated_file(dir: &RemotePath, entries: &[Entry]) -> Option<(RemoteP
     })
 }
 
+/// Whether nothing of a listing could be read.
+fn is_unread(parsed: &Parsed) -> bool {
+    parsed.entries.is_empty() && !parsed.has_dot && parsed.unreadable > 0
+}
+
+fn unread(dir: &RemotePath, parsed: &Parsed) -> Error {
+    let line = parsed.first_unreadable.as_deref().unwrap_or_default();
+    let detail = "the listing was not understood";
+    Error::protocol(format!("list {dir}"), detail, line)
+}
+
 /// The entries, unless nothing of the listing could be read: that must not look like an empty folder.
 fn finish_listing(dir: &RemotePath, parsed: Parsed, reply: &Reply) -> Result<Listing> {
-    if let (true, Some(line)) = (
-        parsed.entries.is_empty() && !parsed.has_dot,
-        &parsed.first_unreadable,
-    ) {
-        return Err(Error::protocol(
-            format!("list {dir}"),
-            "the listing was not understood",
-            line,
-        ));
+    if is_unread(&parsed) {
+        return Err(unread(dir, &parsed));
     }
     if parsed.unreadable > 0 {
         debug!(%dir, lines = parsed.unreadable, "lines of the listing were not understood");

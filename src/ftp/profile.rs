@@ -28,6 +28,8 @@ pub struct Profile {
     pub mlst: Option<bool>,
     /// `LIST -a` shows hidden files, and is not taken for a path.
     pub list_all: Option<bool>,
+    /// `LIST` works, and is in a dialect that can be read.
+    pub list: Option<bool>,
     /// `STAT` of a folder lists it whole over the control connection.
     pub stat_lists: Option<bool>,
     /// `SIZE` works (RFC 3659 s4).

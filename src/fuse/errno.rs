@@ -23,6 +23,7 @@ pub fn errno(error: &Error) -> Errno {
         Error::Invalid(_) => Errno::EINVAL,
         Error::BadHandle => Errno::EBADF,
         Error::Stale => Errno::ESTALE,
+        Error::SizeUnknown => Errno::EIO,
         Error::Local(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_i32),
         Error::Remote(error) => remote(error),
     }

@@ -41,6 +41,9 @@ pub enum Error {
     /// A handle that is not open, or not for this.
     #[error("no such handle")]
     BadHandle,
+    /// Where a file ends is not known: it would seem empty.
+    #[error("the server says the size of this file neither in its listing nor by SIZE")]
+    SizeUnknown,
     /// The inode is not known any more.
     #[error("no such inode")]
     Stale,

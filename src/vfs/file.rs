@@ -67,13 +67,15 @@ impl Vfs {
         }
         let staged = self.staged(ino);
         let mut keep_cache = staged.is_some();
-        let mut direct_io = (access.write && !access.read) || access.append;
+        let direct_io = (access.write && !access.read) || access.append;
         if staged.is_none() {
             let entry = self.entry_to_open(ino).await?;
             if entry.kind == Kind::Dir {
                 return Err(Error::IsDir);
             }
-            direct_io |= entry.size.is_none();
+            if entry.size.is_none() {
+                return Err(Error::SizeUnknown);
+            }
             let now = version(&entry);
             self.with_node(ino, |node| {
                 keep_cache = node.cached == Some(now);
@@ -319,8 +321,12 @@ impl Vfs {
             return Ok(staged);
         }
         let base = self
-            .with_node(ino, |node| node.entry.as_ref().map(version))?
+            .with_node(ino, |node| node.entry.clone())?
             .ok_or(Error::Stale)?;
+        if base.size.is_none() {
+            return Err(Error::SizeUnknown);
+        }
+        let base = version(&base);
         let staged = Arc::new(self.staging.stage(Some(base))?);
         // Another writer may have been faster: its staged file is the one.
         self.with_node(ino, |node| node.staged.get_or_insert(staged).clone())

@@ -5,7 +5,7 @@ use super::*;
 pub(super) fn servers_without_a_verb() -> Result<(), Failed> {
     type Lack = (&'static str, fn(&Odd));
     const MODERN: [&str; 4] = ["REST STREAM", "SIZE", "MDTM", "MFMT"];
-    let lacks: [Lack; 18] = [
+    let lacks: [Lack; 20] = [
         ("EPSV 500", |odd| odd.refuse("EPSV", 500)),
         ("EPSV 502", |odd| odd.refuse("EPSV", 502)),
         ("EPSV 522", |odd| odd.refuse("EPSV", 522)),
@@ -36,6 +36,14 @@ pub(super) fn servers_without_a_verb() -> Result<(), Failed> {
             odd.features(&MODERN);
             odd.refuse("MLSD", 502);
             list_takes_no_options(odd, "450 No files found");
+        }),
+        ("MLSD and LIST", |odd| {
+            names_only(odd);
+            odd.refuse("LIST", 502);
+        }),
+        ("a listing that can be read", |odd| {
+            names_only(odd);
+            odd.send_as("LIST", b"<li>file</li>\r\n<li>folder</li>\r\n");
         }),
         // Its times are not set then: only FEAT says that MFMT is no mistake.
         ("FEAT 500", |odd| odd.refuse("FEAT", 500)),
@@ -128,6 +136,40 @@ pub(super) fn read_in_the_middle(odd: &Odd, mount: &ModelMount) -> io::Result<()
 /// Answers `PASV` with an address that leads nowhere (TEST-NET-1, RFC 5737), and the true port.
 pub(super) fn foreign_address(odd: &Odd) {
     odd.send_pasv_address([192, 0, 2, 1]);
+}
+
+/// Takes away all but `NLST`, and what shows a file that is not listed.
+fn names_only(odd: &Odd) {
+    odd.features(&["REST STREAM", "SIZE", "MDTM", "MFMT"]);
+    odd.refuse("MLSD", 502);
+    odd.refuse("MLST", 502);
+}
+
+/// Where nothing says how long a file is, it is not shown as an empty one, nor overwritten as one.
+pub(super) fn unknown_size() -> Result<(), Failed> {
+    let odd = Odd::start();
+    prepare(&odd);
+    names_only(&odd);
+    odd.refuse("LIST", 502);
+    odd.refuse("SIZE", 502);
+    let mount = ModelMount::of_odd(&odd, &[]);
+    assert_eq!(shown(&mount.path.join("folder"))?, ["x", "y"]);
+    let file = mount.path.join("file");
+    for error in [
+        fs::read(&file).err(),
+        File::options().append(true).open(&file).err(),
+        File::options().write(true).truncate(true).open(&file).err(),
+    ] {
+        let error = error.ok_or("a file of unknown size was opened")?;
+        assert!(is(&error, Errno::IO), "{error}");
+    }
+    assert!(odd.content("/file") == Some(content(200_000, 1)));
+    assert!(
+        mount
+            .log()
+            .contains("the server says the size of this file neither")
+    );
+    Ok(())
 }
 
 /// Answers `LIST` with any argument by `line`.

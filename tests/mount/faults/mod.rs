@@ -62,6 +62,7 @@ pub fn trials() -> Vec<Trial> {
         ),
         trial("a_refused_download_is_eacces", refused_download),
         trial("servers_without_a_verb", servers_without_a_verb),
+        trial("a_file_of_unknown_size_is_no_empty_one", unknown_size),
         trial("the_server_makes_the_data_connections", active_mode),
         trial("replies_of_any_shape", replies_of_any_shape),
         trial("fewer_sessions_than_wanted", fewer_sessions),

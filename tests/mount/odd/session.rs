@@ -131,7 +131,7 @@ impl Session {
             .fault(verb, |fault| fault == Fault::LoseReply)
             .is_some();
         match verb {
-            "RETR" | "LIST" | "MLSD" => return self.send_data(verb, argument),
+            "RETR" | "LIST" | "NLST" | "MLSD" => return self.send_data(verb, argument),
             "STOR" | "APPE" => return self.receive_data(verb, argument),
             _ => {}
         }
@@ -282,7 +282,7 @@ impl Session {
         }
     }
 
-    /// `RETR`, `LIST`, `MLSD`.
+    /// `RETR`, `LIST`, `NLST`, `MLSD`.
     fn send_data(&mut self, verb: &str, argument: &[u8]) -> Outcome {
         let (all, argument) = match argument.strip_prefix(b"-a") {
             Some(rest) if verb == "LIST" => (true, rest.trim_ascii_start()),
@@ -317,6 +317,7 @@ impl Session {
             _ if bodies.contains_key(verb) => bodies.get(verb).cloned(),
             "MLSD" => tree.mlsd(path),
             "LIST" => tree.list(path, all),
+            "NLST" => tree.names(path),
             _ => Some(
                 tree.content(path)?
                     .get(start..)

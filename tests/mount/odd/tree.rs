@@ -96,6 +96,17 @@ impl Tree {
         Some(listing)
     }
 
+    /// What `NLST` sends: names without a dot, each after its folder, as some servers have it; `None` if `path` is no folder.
+    pub fn names(&self, path: &[u8]) -> Option<Vec<u8>> {
+        self.get(path).filter(|node| node.content.is_none())?;
+        let names = self.children(path).map(|(name, _)| name);
+        let shown = names.filter(|name| !name.starts_with(b"."));
+        let lines: Vec<Vec<u8>> = shown
+            .map(|name| [path, b"/", name, b"\r\n"].concat())
+            .collect();
+        Some(lines.concat())
+    }
+
     /// What `LIST` sends, or `LIST -a`, which shows names with a dot too; `None` if `path` is no folder.
     pub fn list(&self, path: &[u8], all: bool) -> Option<Vec<u8>> {
         let folder = self.get(path).filter(|node| node.content.is_none())?;
