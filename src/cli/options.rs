@@ -44,6 +44,11 @@ pub struct Raw {
     pub tls: Option<TlsMode>,
     pub tls_pin: Option<[u8; 32]>,
     pub cacert: Option<PathBuf>,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    /// `tls_data`: whether data connections are encrypted.
+    pub tls_data: Option<bool>,
+    pub source_address: Option<IpAddr>,
     pub tz: Option<TimeZone>,
     pub pasv_address: Option<PasvAddress>,
     /// `mode`.

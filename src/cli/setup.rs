@@ -11,7 +11,7 @@ use super::Error;
 use super::credentials::{self, Surroundings};
 use super::options::Raw;
 use crate::cache::CacheConfig;
-use crate::ftp::config::{DataMode, PasvAddress, ServerConfig, TlsMode, Trust};
+use crate::ftp::config::{DataMode, Identity, PasvAddress, ServerConfig, TlsMode, Trust};
 use crate::ftp::url::Location;
 use crate::fuse::FuseConfig;
 use crate::mount::{LogConfig, MountConfig, Place, Setup};
@@ -31,6 +31,7 @@ pub fn setup(
     let place = place(mountpoint)?;
     let tls = tls(location, raw)?;
     let trust = trust(raw, tls)?;
+    let identity = identity(raw, tls)?;
     let login = credentials::resolve(location, raw, surroundings).map_err(Error::Failed)?;
     let staging = staging(raw, surroundings)?;
     let attr_ttl = raw.attr_timeout.unwrap_or(Duration::from_secs(5));
@@ -45,11 +46,14 @@ pub fn setup(
             root: location.root.clone(),
             tls,
             trust,
+            identity,
+            private_data: raw.tls_data.unwrap_or(true),
             connect_timeout: raw.connect_timeout.unwrap_or(Duration::from_secs(10)),
             timeout: raw.timeout.unwrap_or(Duration::from_secs(30)),
             zone: raw.tz.clone(),
             data_mode: raw.mode.unwrap_or(DataMode::Auto),
             active_ports: raw.active_ports.clone(),
+            source_address: raw.source_address,
             active_address: raw.active_address,
             pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
         },
@@ -130,6 +134,19 @@ fn trust(raw: &Raw, tls: TlsMode) -> Result<Trust, Error> {
     }
 }
 
+fn identity(raw: &Raw, tls: TlsMode) -> Result<Option<Identity>, Error> {
+    let usage = |text: &str| Err(Error::Usage(text.to_owned()));
+    match (&raw.tls_cert, &raw.tls_key) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => usage("tls_key is the key of tls_cert, which is missing"),
+        _ if tls == TlsMode::Off => usage("tls=off leaves nobody to show tls_cert to"),
+        (Some(certificates), key) => Ok(Some(Identity {
+            certificates: certificates.clone(),
+            key: key.as_ref().unwrap_or(certificates).clone(),
+        })),
+    }
+}
+
 /// The folder for changes not sent yet, made if it is missing.
 fn staging(raw: &Raw, surroundings: &Surroundings) -> Result<PathBuf, Error> {
     if let Some(path) = &raw.staging {
@@ -201,6 +218,8 @@ mod tests {
             ("ftps://h/", "tls=require"),
             ("ftpes://h/", "tls=off"),
             ("ftp://h/", "tls=off,cacert=/x"),
+            ("ftp://h/", "tls=off,tls_cert=/x"),
+            ("ftpes://h/", "tls_key=/x"),
         ] {
             assert!(
                 matches!(build(url, list), Err(Error::Usage(_))),

@@ -90,6 +90,13 @@ pub const TABLE: &[Spec] = &[
         "Trust the certificate with this SHA-256 fingerprint, and no other"),
     value(Group::Connection, "cacert", "FILE", |raw, v| set(&mut raw.cacert, values::path(v)),
         "Trust the certificates in this PEM file instead of the system's"),
+    value(Group::Connection, "tls_cert", "FILE", |raw, v| set(&mut raw.tls_cert, values::path(v)),
+        "Show the server the certificate in this PEM file, where it asks for one"),
+    value(Group::Connection, "tls_key", "FILE", |raw, v| set(&mut raw.tls_key, values::path(v)),
+        "Private key of tls_cert, without a passphrase [in the same file]"),
+    value(Group::Connection, "tls_data", "MODE", |raw, v| set(&mut raw.tls_data, tls_data(v)),
+        "private: data connections are encrypted where the control connection is; clear: they are not, which is faster, \
+         and shows everybody on the way what is in your files [private]"),
     value(Group::Connection, "max_conns", "N",
         |raw, v| set(&mut raw.max_conns, values::number(v, 1, 64)),
         "Most connections to the server at once [6]"),
@@ -103,6 +110,9 @@ pub const TABLE: &[Spec] = &[
         "Close a connection that nobody used for this long [60s]"),
     value(Group::Connection, "mode", "MODE", |raw, v| set(&mut raw.mode, data_mode(v)),
         "passive: data connections go to the server; active: they come from it; auto: active where passive does not work [auto]"),
+    value(Group::Connection, "source_address", "ADDRESS",
+        |raw, v| set(&mut raw.source_address, values::address(v)),
+        "Address of this machine that connections come from [the system's choice]"),
     value(Group::Connection, "active_ports", "LOW-HIGH",
         |raw, v| set(&mut raw.active_ports, values::ports(v)),
         "Ports that the server may connect to in active mode [any]"),
@@ -228,6 +238,14 @@ fn tls(value: &OsStr) -> Result<TlsMode, String> {
         other => Err(format!(
             "`{other}` is not one of auto, off, require, implicit"
         )),
+    }
+}
+
+fn tls_data(value: &OsStr) -> Result<bool, String> {
+    match values::text(value)? {
+        "private" => Ok(true),
+        "clear" => Ok(false),
+        other => Err(format!("`{other}` is not one of private, clear")),
     }
 }
 

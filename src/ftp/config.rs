@@ -28,6 +28,10 @@ pub struct ServerConfig {
     pub tls: TlsMode,
     /// How the server's certificate is verified.
     pub trust: Trust,
+    /// Our own certificate, for servers that ask for one.
+    pub identity: Option<Identity>,
+    /// Whether data connections are encrypted where the control connection is: `PROT P`, else `PROT C`.
+    pub private_data: bool,
     /// Longest wait for a connection to be established.
     pub connect_timeout: Duration,
     /// Longest wait for a reply, or for the next bytes of a transfer.
@@ -40,6 +44,8 @@ pub struct ServerConfig {
     pub pasv_address: PasvAddress,
     /// Ports that the server may connect to; `None` = any that is free.
     pub active_ports: Option<RangeInclusive<u16>>,
+    /// Address of this machine that connections come from; `None` = the system chooses.
+    pub source_address: Option<IpAddr>,
     /// Address that the server is told to connect to; `None` = our end of the control connection.
     pub active_address: Option<IpAddr>,
 }
@@ -86,6 +92,15 @@ pub enum Trust {
     CaFile(PathBuf),
     /// By the SHA-256 fingerprint of the certificate alone.
     Pin([u8; 32]),
+}
+
+/// A certificate of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// PEM file of the certificate, and of those between it and its authority.
+    pub certificates: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
 }
 
 /// Whose word counts for the address of a passive data connection.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::command::Command;
+use super::data;
 use super::error::{Error, ErrorKind, Result};
 use super::reply::{Assembler, Reply, parse_head};
 use super::tls::{MaybeTls, TlsContext};
@@ -35,7 +36,12 @@ impl Control {
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`] or [`ErrorKind::TimedOut`], with the system's words.
-    pub async fn connect(host: &str, port: u16, patience: Duration) -> Result<Self> {
+    pub async fn connect(
+        host: &str,
+        port: u16,
+        source: Option<IpAddr>,
+        patience: Duration,
+    ) -> Result<Self> {
         let operation = || format!("connect to {host} port {port}");
         let addresses: Vec<SocketAddr> =
             match timeout(patience, tokio::net::lookup_host((host, port))).await {
@@ -62,7 +68,7 @@ impl Control {
         );
         for address in addresses {
             let begun = Instant::now();
-            match timeout(patience, TcpStream::connect(address)).await {
+            match timeout(patience, data::connect_from(source, address)).await {
                 Ok(Ok(stream)) => {
                     tune(&stream);
                     return Ok(Self {

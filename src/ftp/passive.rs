@@ -38,9 +38,10 @@ enum Connection {
 
 impl Armed {
     /// Begins to connect to `address`.
-    pub(super) fn begin(address: SocketAddr, patience: Duration) -> Self {
+    pub(super) fn begin(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Self {
+        let connecting = data::connect(address, source, patience);
         Self {
-            connection: Connection::Coming(tokio::spawn(data::connect(address, patience))),
+            connection: Connection::Coming(tokio::spawn(connecting)),
             since: Instant::now(),
         }
     }
@@ -140,6 +141,7 @@ impl Session {
             && self.knows(|profile| profile.passive.is_none() && profile.active.is_none());
         Armed::begin(
             address,
+            self.server.config.source_address,
             if other {
                 longest.min(FIRST_WAIT)
             } else {

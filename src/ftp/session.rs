@@ -140,8 +140,13 @@ impl Session {
         let config = &server.config;
         let patience = config.timeout;
         let tls = server.tls.as_ref().map(|tls| tls.for_session(version));
-        let mut control =
-            Control::connect(&config.host, config.port, config.connect_timeout).await?;
+        let mut control = Control::connect(
+            &config.host,
+            config.port,
+            config.source_address,
+            config.connect_timeout,
+        )
+        .await?;
         server.with_profile(|profile| {
             let took = profile.round_trip.unwrap_or(Duration::MAX);
             profile.round_trip = Some(took.min(control.round_trip()));
@@ -179,7 +184,7 @@ impl Session {
             id,
             server: server.clone(),
             control,
-            data_tls: tls.filter(|_| secure),
+            data_tls: tls.filter(|_| secure && config.private_data),
             state: State::Idle,
             said_begun: false,
             owed: Vec::new(),
@@ -473,7 +478,21 @@ impl Session {
     async fn prepare(&mut self, greeting: &Reply) -> Result<()> {
         if self.control.is_secure() {
             self.perform(Command::new("PBSZ", "0")).await?;
-            self.perform(Command::new("PROT", "P")).await?;
+            let level = match self.server.config.private_data {
+                true => "P",
+                false => "C",
+            };
+            let reply = self.exchange(Command::new("PROT", level)).await?;
+            if !reply.is_success() {
+                let detail = match self.server.config.private_data {
+                    true => format!(
+                        "the server does not encrypt data connections ({reply}); with files in the clear, and the \
+                         password encrypted: -o tls_data=clear"
+                    ),
+                    false => format!("the server takes no data in the clear: {reply}"),
+                };
+                return Err(Error::new(ErrorKind::Tls, format!("PROT {level}"), detail));
+            }
         }
         let first = self.server.home.get().is_none();
         if first {

@@ -10,7 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     SupportedProtocolVersion,
@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
-use super::config::{ServerConfig, Trust};
+use super::config::{Identity, ServerConfig, Trust};
 use super::error::{Error, ErrorKind, Result};
 
 /// What the connections to one server need to become encrypted.
@@ -54,7 +54,7 @@ impl TlsContext {
     /// Loads the certificates that `server` is verified against.
     ///
     /// # Errors
-    /// [`ErrorKind::Tls`] if there are none, or the file of `cacert` cannot be read.
+    /// [`ErrorKind::Tls`] if there are none, or a file of `cacert`, `tls_cert` or `tls_key` cannot be read.
     pub fn new(server: &ServerConfig) -> Result<Self> {
         let fail = |detail: String| Error::new(ErrorKind::Tls, "load certificates", detail);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -92,6 +92,10 @@ impl TlsContext {
             provider: provider.clone(),
             refused: Mutex::new(None),
         });
+        let identity = match &server.identity {
+            Some(files) => Some(load_identity(files).map_err(fail)?),
+            None => None,
+        };
         let config = |versions: &[&'static SupportedProtocolVersion]| {
             let builder = ClientConfig::builder_with_provider(provider.clone())
                 .with_protocol_versions(versions)
@@ -100,7 +104,13 @@ impl TlsContext {
             let builder = builder
                 .dangerous()
                 .with_custom_certificate_verifier(verifier);
-            Ok(Arc::new(builder.with_no_client_auth()))
+            let config = match &identity {
+                None => builder.with_no_client_auth(),
+                Some((chain, key)) => builder
+                    .with_client_auth_cert(chain.clone(), key.clone_key())
+                    .map_err(|error| fail(format!("tls_cert, tls_key: {error}")))?,
+            };
+            Ok(Arc::new(config))
         };
         let newest = config(&[&rustls::version::TLS13])?;
         let resumable = config(&[&rustls::version::TLS12])?;
@@ -165,6 +175,24 @@ impl TlsContext {
             Err(_) => Err(Error::timed_out(OPERATION)),
         }
     }
+}
+
+/// The chain and the key of a certificate of ours; the message for the user.
+fn load_identity(
+    files: &Identity,
+) -> std::result::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let Identity { certificates, key } = files;
+    let chain = CertificateDer::pem_file_iter(certificates)
+        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
+        .map_err(|error| format!("{}: {error}", certificates.display()))?;
+    if chain.is_empty() {
+        return Err(format!("{}: no certificate in it", certificates.display()));
+    }
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+        let hint = "its private key, without a passphrase, is expected there or in -o tls_key=FILE";
+        format!("{}: {error}: {hint}", key.display())
+    })?;
+    Ok((chain, secret))
 }
 
 /// Whether a handshake may have failed because the server has no such version of TLS: old ones only close.

@@ -28,6 +28,10 @@ pub const PASSWORD: &str = "ftpfs-Test1";
 pub struct Options {
     /// Offer `AUTH TLS` with the certificate and key in this PEM file.
     pub certificate: Option<PathBuf>,
+    /// With vsftpd and ProFTPD, and a certificate: let nobody in but who shows one that is signed by one of this PEM file.
+    pub client_authority: Option<PathBuf>,
+    /// With vsftpd: let `anonymous` in, who may make files where the folder's mode allows it, and change none.
+    pub anonymous: bool,
     /// Most sessions at once; `None` = no limit.
     pub max_sessions: Option<usize>,
     /// How long a session may be idle; `None` = the server's default.

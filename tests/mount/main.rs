@@ -8,6 +8,7 @@
 mod embedded;
 mod faults;
 mod layers;
+mod logins;
 mod model;
 mod model_mount;
 mod mounted;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     trials.extend(faults::trials());
     trials.extend(layers::trials());
     trials.extend(usage::trials(&kinds));
+    trials.extend(logins::trials(&kinds));
     for kind in kinds {
         trials.extend(server_trials::trials(kind));
         trials.extend(model::told_trials(kind));

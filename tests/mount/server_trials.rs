@@ -157,10 +157,10 @@ fn a_thousand_transfers(kind: ServerKind) -> Result<(), Failed> {
         count("handshake=Some(Resumed"),
     );
     assert!(resumed >= 2 * FILES, "{resumed} were resumed");
-    assert_eq!(
-        full,
-        count("send command=AUTH"),
-        "full handshakes and control connections"
+    let sessions = count("send command=AUTH");
+    assert!(
+        full <= sessions,
+        "{full} full handshakes, {sessions} control connections"
     );
     assert_eq!((count("reply=425"), count("reply=522")), (0, 0));
     Ok(())

@@ -301,6 +301,12 @@ impl Script {
                 .env("FTPFS_TEST_TLS", tls)
                 .env("FTPFS_TEST_CERT", pem);
         }
+        if let Some(pem) = &options.client_authority {
+            command.env("FTPFS_TEST_CLIENT_CA", pem);
+        }
+        if options.anonymous {
+            command.env("FTPFS_TEST_ANONYMOUS", "1");
+        }
         if let Some(most) = options.max_sessions {
             command.env("FTPFS_TEST_MAX_CLIENTS", most.to_string());
         }

@@ -119,7 +119,8 @@ fn check(right: bool) -> io::Result<()> {
     }
 }
 
-fn is(error: &io::Error, errno: Errno) -> bool {
+/// Whether `error` is `errno`.
+pub fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
 }
 

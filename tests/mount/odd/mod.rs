@@ -10,7 +10,7 @@ pub mod trials;
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -78,6 +78,7 @@ struct State {
     junk: Vec<u8>,
     received: Vec<(String, Vec<u8>)>,
     sessions: Vec<(SocketAddr, TcpStream)>,
+    peers: Vec<IpAddr>,
     accepted: usize,
     stopping: bool,
 }
@@ -120,6 +121,7 @@ impl Odd {
             junk: Vec::new(),
             received: Vec::new(),
             sessions: Vec::new(),
+            peers: Vec::new(),
             accepted: 0,
             stopping: false,
         }));
@@ -272,6 +274,11 @@ impl Odd {
         self.state().received.clear();
     }
 
+    /// Where the control and passive data connections came from, and where active ones went.
+    pub fn peers(&self) -> Vec<IpAddr> {
+        self.state().peers.clone()
+    }
+
     /// How many sessions are open.
     pub fn sessions(&self) -> usize {
         self.state().sessions.len()
@@ -333,6 +340,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Mutex<State>>) {
             continue;
         };
         state.sessions.push((peer, copy));
+        state.peers.push(peer.ip());
         state.accepted += 1;
         let mut session = Session::new(control, shared.clone());
         drop(state);

@@ -399,6 +399,7 @@ impl Session {
                 let Ok(data) = TcpStream::connect(address) else {
                     return Ok(None);
                 };
+                lock(&self.shared).peers.push(address.ip());
                 self.write(b"150 Here it comes\r\n")?;
                 return Ok(Some(data));
             }
@@ -414,6 +415,7 @@ impl Session {
             }
         };
         data.set_nonblocking(false)?;
+        lock(&self.shared).peers.push(data.peer_addr()?.ip());
         self.write(b"150 Here it comes\r\n")?;
         Ok(Some(data))
     }
