@@ -9,6 +9,7 @@ mod embedded;
 mod faults;
 mod layers;
 mod logins;
+mod matrix;
 mod model;
 mod model_mount;
 mod mounted;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     trials.extend(logins::trials(&kinds));
     for kind in kinds {
         trials.extend(server_trials::trials(kind));
+        trials.extend(matrix::trials(kind));
         trials.extend(model::told_trials(kind));
         trials.extend(faults::trials_of(kind));
         for way in Way::of(kind) {

@@ -7,7 +7,7 @@ use std::fs::{self, File, Permissions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -225,6 +225,12 @@ impl Server {
     /// The address of its control connections.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Gives `path`, which a test has put below `root`, to the account that the server runs as.
+    pub fn give(&self, path: &Path) -> io::Result<()> {
+        let owner = fs::metadata(&self.root)?;
+        chown(path, Some(owner.uid()), Some(owner.gid()))
     }
 
     /// What the server has logged and printed: its commands with vsftpd, ProFTPD and pyftpdlib,
