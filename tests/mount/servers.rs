@@ -38,19 +38,25 @@ pub enum ServerKind {
     Pyftpdlib,
     /// GNU inetutils' ftpd, of the BSD family.
     Inetutils,
+    /// BusyBox ftpd.
+    Busybox,
+    /// ftp-srv, in JavaScript, listing in EPLF.
+    Ftpsrv,
     /// ProFTPD with its own defaults: existing files are neither replaced nor changed.
     ProftpdDefault,
 }
 
 impl ServerKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Embedded,
         Self::Vsftpd,
         Self::Proftpd,
         Self::Pureftpd,
         Self::Pyftpdlib,
         Self::Inetutils,
+        Self::Busybox,
+        Self::Ftpsrv,
         Self::ProftpdDefault,
     ];
 
@@ -63,6 +69,8 @@ impl ServerKind {
             Self::Pureftpd => "pureftpd",
             Self::Pyftpdlib => "pyftpdlib",
             Self::Inetutils => "inetutils",
+            Self::Busybox => "busybox",
+            Self::Ftpsrv => "ftpsrv",
             Self::ProftpdDefault => "proftpd-default",
         }
     }
@@ -74,7 +82,7 @@ impl ServerKind {
 
     /// Whether it can encrypt.
     pub fn encrypts(self) -> bool {
-        self != Self::Inetutils
+        !matches!(self, Self::Inetutils | Self::Busybox)
     }
 
     /// Whether it can encrypt from the first byte.
@@ -233,7 +241,7 @@ impl Server {
         chown(path, Some(owner.uid()), Some(owner.gid()))
     }
 
-    /// What the server has logged and printed: its commands with vsftpd, ProFTPD and pyftpdlib,
+    /// What the server has logged and printed: its commands with most,
     /// its transfers with Pure-FTPd, nothing with those that do not [log](ServerKind::logs).
     pub fn log(&self) -> String {
         logs(self.folder.path())
@@ -352,7 +360,7 @@ impl Script {
         let processes = Processes::now();
         let server = processes.named_child(self.child.id(), process_name(kind));
         let server = server.expect("the server is the script's child");
-        if kind == ServerKind::Pyftpdlib {
+        if matches!(kind, ServerKind::Pyftpdlib | ServerKind::Ftpsrv) {
             return signal(server, Signal::USR1);
         }
         let sessions = processes.descendants(server);
@@ -446,6 +454,8 @@ fn process_name(kind: ServerKind) -> &'static str {
         ServerKind::Proftpd | ServerKind::ProftpdDefault => "proftpd",
         ServerKind::Pureftpd => "pure-ftpd",
         ServerKind::Pyftpdlib | ServerKind::Inetutils => "python",
+        ServerKind::Busybox => "busybox",
+        ServerKind::Ftpsrv => "ftp-srv",
         ServerKind::Embedded => unreachable!("it is this process"),
     }
 }

@@ -102,6 +102,8 @@ fn abilities(kind: ServerKind) -> Abilities {
         ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     Y,     N]),
         // Takes no control characters, and cuts a name at a line end.
         ServerKind::Inetutils      => row([Y,    N,     N,     N,     Y,     Y,     Y]),
+        ServerKind::Busybox        => row([N,    N,     N,     N,     N,     Y,     Y]),
+        ServerKind::Ftpsrv         => row([Y,    N,     N,     N,     N,     Y,     Y]),
         // Replaces a file by moving the old one aside.
         ServerKind::ProftpdDefault => row([Y,    Y,     Y,     N,     Y,     N,     N]),
     }

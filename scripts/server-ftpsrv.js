@@ -1,0 +1,50 @@
+// Runs ftp-srv for scripts/servers: its options are in the environment.
+'use strict';
+const fs = require('fs');
+const path = require('path');
+
+const {ROOT, ADDRESS, PORT, ACCOUNT, PASSWORD, PASV_LO, PASV_HI, MAX_CLIENTS, IDLE, CERT, LOG, MODULES} = process.env;
+const use = (name) => require(path.join(MODULES, name));
+const {FtpSrv} = use('ftp-srv');
+const bunyan = use('bunyan');
+
+process.title = 'ftp-srv'; // by this a test finds it
+const log = bunyan.createLogger({
+  name: 'ftp-srv',
+  streams: LOG ? [{path: LOG, level: 'trace'}] : [],
+});
+const pem = CERT && fs.readFileSync(CERT); // the account may not read the key
+// It tries the ports from the lowest on and listens a moment later: two servers would take the same ones.
+const lowest = Number(PASV_LO) || 1024 + Math.floor(Math.random() * 7000);
+const server = new FtpSrv({
+  url: `ftp://${ADDRESS}:${PORT}`,
+  pasv_url: ADDRESS,
+  pasv_min: lowest,
+  pasv_max: Number(PASV_HI) || 9999,
+  file_format: 'ep',
+  timeout: Number(IDLE || 0) * 1000,
+  tls: pem ? {cert: pem, key: pem} : false,
+  log,
+});
+process.initgroups(ACCOUNT, ACCOUNT);
+process.setgid(ACCOUNT);
+process.setuid(ACCOUNT);
+process.umask(0o022);
+
+server.on('login', ({username, password}, resolve, reject) => {
+  const sessions = Object.values(server.connections).filter((each) => each.authenticated).length;
+  if (MAX_CLIENTS && sessions >= Number(MAX_CLIENTS)) return reject(new Error('Too many sessions'));
+  if (username !== ACCOUNT || password !== PASSWORD) return reject(new Error('Login incorrect'));
+  return resolve({root: ROOT});
+});
+process.on('SIGUSR1', () => {
+  // Its sessions are no processes that a test could kill.
+  for (const {connector, commandSocket} of Object.values(server.connections)) {
+    if (connector.dataSocket) connector.dataSocket.destroy();
+    commandSocket.destroy();
+  }
+});
+server.listen().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
