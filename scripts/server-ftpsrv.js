@@ -9,10 +9,9 @@ const {FtpSrv} = use('ftp-srv');
 const bunyan = use('bunyan');
 
 process.title = 'ftp-srv'; // by this a test finds it
-const log = bunyan.createLogger({
-  name: 'ftp-srv',
-  streams: LOG ? [{path: LOG, level: 'trace'}] : [],
-});
+// Opened now: the account may not.
+const file = LOG && fs.createWriteStream(LOG, {fd: fs.openSync(LOG, 'a')});
+const log = bunyan.createLogger({name: 'ftp-srv', streams: file ? [{stream: file, level: 'trace'}] : []});
 const pem = CERT && fs.readFileSync(CERT); // the account may not read the key
 // It tries the ports from the lowest on and listens a moment later: two servers would take the same ones.
 const lowest = Number(PASV_LO) || 1024 + Math.floor(Math.random() * 7000);

@@ -11,6 +11,7 @@ mod exact;
 mod fetch;
 mod listings;
 mod mutations;
+mod names;
 mod proofs;
 mod reader;
 mod streams;

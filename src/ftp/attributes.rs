@@ -393,9 +393,13 @@ pub(super) fn read_size(reply: &Reply) -> Result<u64> {
         return Err(Error::from_reply(OPERATION, reply));
     }
     let text = reply.last().trim_ascii();
-    let size = std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let size = match text {
+        // ftp-srv 4.6.3 has no other words for a 0.
+        b"File status" => Some(0),
+        _ => std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse().ok()),
+    };
     size.ok_or_else(|| Error::protocol(OPERATION, "no size in the reply", text))
 }
 

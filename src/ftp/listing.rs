@@ -119,7 +119,7 @@ impl Session {
         let paths: Vec<RemotePath> = entries.iter().map(|entry| dir.join(&entry.name)).collect();
         let entered = self.ask_each("CWD", &paths).await?;
         for (entry, reply) in entries.iter_mut().zip(entered) {
-            if reply.is_success() {
+            if reply.is_some_and(|reply| reply.is_success()) {
                 entry.kind = Kind::Dir;
             }
         }
@@ -282,14 +282,12 @@ impl Session {
             return Ok(vec![None; files.len()]);
         }
         let replies = self.ask_each("MDTM", files).await?;
-        if replies.iter().any(is_unknown) {
+        if replies.iter().flatten().any(is_unknown) {
             self.server
                 .with_profile(|profile| profile.mdtm = Some(false));
         }
-        Ok(replies
-            .iter()
-            .map(|reply| self.server.mtime_of(reply))
-            .collect())
+        let time = |reply: &Option<Reply>| self.server.mtime_of(reply.as_ref()?);
+        Ok(replies.iter().map(time).collect())
     }
 
     /// The sizes of `files` in bytes by `SIZE`; `None` where the server does not say.
@@ -298,28 +296,44 @@ impl Session {
             return Ok(vec![None; files.len()]);
         }
         let replies = self.ask_each("SIZE", files).await?;
-        Ok(replies.iter().map(|reply| read_size(reply).ok()).collect())
+        let size = |reply: &Option<Reply>| read_size(reply.as_ref()?).ok();
+        Ok(replies.iter().map(size).collect())
     }
 
     /// The replies to `verb` of each of `paths`, in as few flights as the server copes with; after one that says that it
-    /// has no such command, that one for all the rest.
-    async fn ask_each(&mut self, verb: &'static str, paths: &[RemotePath]) -> Result<Vec<Reply>> {
-        let mut answers: Vec<Reply> = Vec::with_capacity(paths.len());
+    /// has no such command, that one for all the rest. `None` for a path that cannot be sent.
+    async fn ask_each(
+        &mut self,
+        verb: &'static str,
+        paths: &[RemotePath],
+    ) -> Result<Vec<Option<Reply>>> {
+        let mut answers: Vec<Option<Reply>> = Vec::with_capacity(paths.len());
         // One by one an exchange ends at the first refusal (a folder, a file just gone): go on after it.
         while answers.len() < paths.len() {
-            if let Some(unknown) = answers.last().filter(|reply| is_unknown(reply)).cloned() {
-                answers.resize(paths.len(), unknown);
+            if let Some(Some(last)) = answers.last()
+                && is_unknown(last)
+            {
+                answers.resize(paths.len(), Some(last.clone()));
                 break;
             }
             let mut commands = Vec::new();
             for path in &paths[answers.len()..] {
-                commands.push(Command::new(verb, self.argument(path).await?));
+                let argument = match self.argument(path).await {
+                    Err(error) if error.kind == ErrorKind::Name => break,
+                    argument => argument?,
+                };
+                commands.push(Command::new(verb, argument));
                 // A long path moved the working folder: nothing else may be in its flight.
                 if path.as_bytes().len() != commands.last().map_or(0, Command::argument_length) {
                     break;
                 }
             }
-            answers.extend(self.exchange_all(commands).await?);
+            if commands.is_empty() {
+                answers.push(None);
+                continue;
+            }
+            let replies = self.exchange_all(commands).await?;
+            answers.extend(replies.into_iter().map(Some));
         }
         Ok(answers)
     }

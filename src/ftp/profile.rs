@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::names::{NAME_KINDS, ODDITIES};
 use super::path::RemotePath;
 use super::reply::Reply;
 use super::time::Zone;
@@ -54,6 +55,10 @@ pub struct Profile {
     pub chmod: Option<bool>,
     /// `SITE SYMLINK` works.
     pub symlink: Option<bool>,
+    /// What it was seen to lose of a name, or to keep, in the order of the oddities.
+    pub(super) loses: [Option<bool>; ODDITIES],
+    /// Kinds of names that it was seen to list as they were given, or as others.
+    pub(super) kept_names: [Option<bool>; NAME_KINDS],
     /// Which versions of TLS a new session may use.
     pub tls_version: TlsVersion,
     /// The zone of the times in `MDTM`; taken for UTC until it is known.

@@ -340,6 +340,7 @@ impl Session {
             let detail = "this server takes a name that ends in a space for one without it";
             return Err(Error::new(ErrorKind::Name, path.to_string(), detail));
         }
+        self.check_names(path).await?;
         if path.as_bytes().len() <= LONGEST_ARGUMENT {
             return Ok(path.as_bytes().to_vec());
         }

@@ -145,11 +145,12 @@ impl Vfs {
             }
             return opened;
         }
+        let path = self.path(parent)?.join(name);
+        self.remote.check_new_name(&path).await?;
         let staged = Arc::new(self.staging.stage(None)?);
         if mode & 0o7777 != self.config.default_file_mode() && self.config.file_mode.is_none() {
             staged.state().mode = Some(mode & 0o7777);
         }
-        let path = self.path(parent)?.join(name);
         self.overlay().forget(&path);
         let ino = {
             let mut inodes = self.inodes();

@@ -230,6 +230,7 @@ impl Vfs {
             return Err(Error::Exists);
         }
         let path = self.path(parent)?.join(name);
+        self.remote.check_new_name(&path).await?;
         self.remote.make_dir(&path).await?;
         self.overlay().forget(&path);
         let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
@@ -253,6 +254,7 @@ impl Vfs {
             return Err(Error::Exists);
         }
         let path = self.path(parent)?.join(name);
+        self.remote.check_new_name(&path).await?;
         match self.remote.make_link(target, &path).await {
             Ok(()) => {}
             Err(cache::Error::Unsupported(_)) => return Err(Error::NotPermitted),

@@ -52,6 +52,9 @@ impl Vfs {
         if source.kind == Kind::Dir && to.is_within(&from) {
             return Err(Error::Invalid("a folder cannot be moved into itself"));
         }
+        if target.is_none() {
+            self.remote.check_new_name(&to).await?;
+        }
         // Held until the end: nothing is sent to a name that something else is about to have.
         let mut orders = Vec::new();
         let earlier = target.filter(|target| target.ino < source.ino);

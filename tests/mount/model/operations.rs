@@ -56,11 +56,13 @@ pub(super) fn bitflags_names(flags: OFlags, f: &mut fmt::Formatter<'_>) -> fmt::
 #[derive(Clone, Debug)]
 pub(super) struct Script(pub(super) Vec<Op>);
 
-pub(super) fn script() -> impl Strategy<Value = Script> {
-    proptest::collection::vec(operation(), 1..=STEPS).prop_map(Script)
+/// Operations on files named `a`, `b` and `odd`.
+pub(super) fn script(odd: &'static str) -> impl Strategy<Value = Script> {
+    proptest::collection::vec(operation(odd), 1..=STEPS).prop_map(Script)
 }
 
-pub(super) fn operation() -> impl Strategy<Value = Op> {
+pub(super) fn operation(odd: &'static str) -> impl Strategy<Value = Op> {
+    let path = || path(odd);
     let slot = || 0..SLOTS;
     let offset = || prop_oneof![Just(0), 0..MOST, 0..5000u64];
     let length = || prop_oneof![0..5000usize, 0..MOST as usize];
@@ -85,8 +87,8 @@ pub(super) fn operation() -> impl Strategy<Value = Op> {
     ]
 }
 
-pub(super) fn path() -> impl Strategy<Value = PathBuf> {
-    let name = || prop_oneof![3 => Just("a"), 2 => Just("b"), 1 => Just("c \"d")];
+pub(super) fn path(odd: &'static str) -> impl Strategy<Value = PathBuf> {
+    let name = || prop_oneof![3 => Just("a"), 2 => Just("b"), 1 => Just(odd)];
     prop_oneof![
         4 => name().prop_map(PathBuf::from),
         3 => (name(), name()).prop_map(|(a, b)| Path::new(a).join(b)),

@@ -18,6 +18,10 @@ pub const TRIALS: &[(&str, Run)] = &[
     ),
     ("renames_do_as_they_are_told", renames_do_as_they_are_told),
     ("what_others_append_stays", what_others_append_stays),
+    (
+        "odd_names_are_kept_or_refused",
+        odd_names_are_kept_or_refused,
+    ),
 ];
 
 fn dd_and_truncate_change_parts(bench: &mut Bench) -> Result<(), Failed> {
@@ -104,5 +108,12 @@ fn what_others_append_stays(bench: &mut Bench) -> Result<(), Failed> {
         echo four >>log
         [[ $(cat "$ROOT/log") == $'one\ntwo\nthree\nfour' ]] || fail "$(cat "$ROOT/log")"
         "#);
+    Ok(())
+}
+
+fn odd_names_are_kept_or_refused(bench: &mut Bench) -> Result<(), Failed> {
+    // Each listing is the server's of that moment.
+    bench.remount_with(&["-o", "attr_timeout=0"]);
+    bench.python("odd_names.py");
     Ok(())
 }

@@ -74,38 +74,53 @@ struct Abilities {
     dir_times: bool,
     /// Symbolic links to absolute paths: `SITE SYMLINK`.
     links: bool,
-    /// Every name that Linux takes.
-    all_names: bool,
     /// Bytes at the end of a file: `APPE`.
     appends: bool,
     /// Enough operations per second for the long runs.
     quick: bool,
+    /// Kinds of names that are refused, by the words of `odd_names.py`.
+    refused: &'static str,
 }
 
 #[rustfmt::skip]
 fn abilities(kind: ServerKind) -> Abilities {
-    let row = |[modes, file_times, dir_times, links, all_names, appends, quick]: [bool; 7]| {
-        Abilities { modes, file_times, dir_times, links, all_names, appends, quick }
+    let row = |[modes, file_times, dir_times, links, appends, quick]: [bool; 6], refused| {
+        Abilities { modes, file_times, dir_times, links, appends, quick, refused }
     };
     const Y: bool = true;
     const N: bool = false;
     match kind {
-        //                                modes  file   dir    links  all    APPE   quick
-        //                                       times  times         names
-        ServerKind::Embedded       => row([N,    N,     N,     N,     Y,     Y,     Y]),
+        //                                modes  file   dir    links  APPE   quick  names refused
+        //                                       times  times
+        ServerKind::Embedded       => row([N,    N,     N,     N,     Y,     Y], ""),
         // MDTM sets the times of files only.
-        ServerKind::Vsftpd         => row([Y,    Y,     N,     N,     Y,     Y,     Y]),
-        ServerKind::Proftpd        => row([Y,    Y,     Y,     Y,     Y,     Y,     Y]),
+        ServerKind::Vsftpd         => row([Y,    Y,     N,     N,     Y,     Y], ""),
+        ServerKind::Proftpd        => row([Y,    Y,     Y,     Y,     Y,     Y], ""),
         // Refuses backslashes, and takes spaces from the end of a name.
-        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     N,     Y,     Y]),
+        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     Y,     Y], "backslash space control"),
         // MFMT refuses folders.
-        ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     Y,     N]),
+        ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     N], ""),
         // Takes no control characters, and cuts a name at a line end.
-        ServerKind::Inetutils      => row([Y,    N,     N,     N,     Y,     Y,     Y]),
-        ServerKind::Busybox        => row([N,    N,     N,     N,     N,     Y,     Y]),
-        ServerKind::Ftpsrv         => row([Y,    N,     N,     N,     N,     Y,     Y]),
+        ServerKind::Inetutils      => row([Y,    N,     N,     N,     Y,     Y], "control"),
+        // Lists a `?` for each byte of these.
+        ServerKind::Busybox        => row([N,    N,     N,     N,     Y,     Y], "control wide raw"),
+        // Drops quotes and what looks like an option, takes a backslash for a slash, and stores U+FFFD.
+        ServerKind::Ftpsrv         => row([Y,    N,     N,     N,     Y,     Y], "quote backslash option raw"),
         // Replaces a file by moving the old one aside.
-        ServerKind::ProftpdDefault => row([Y,    Y,     Y,     N,     Y,     N,     N]),
+        ServerKind::ProftpdDefault => row([Y,    Y,     Y,     N,     N,     N], ""),
+    }
+}
+
+impl Abilities {
+    /// Whether `name` is of a kind that is refused.
+    fn refuses(&self, name: &str) -> bool {
+        self.refused.split(' ').any(|kind| match kind {
+            "quote" => name.contains('"'),
+            "backslash" => name.contains('\\'),
+            "space" => name.ends_with(' '),
+            "wide" => !name.is_ascii(),
+            _ => false,
+        })
     }
 }
 
@@ -175,6 +190,7 @@ impl Bench {
             .env("ROOT", &self.server.root)
             .env("LOCAL", self.local.path())
             .env("CODE", code())
+            .env("REFUSED", able.refused)
             .env("LC_ALL", "C.UTF-8");
         for (name, can) in [
             ("MODES", able.modes),

@@ -166,10 +166,8 @@ fn make_tree(bench: &Bench, big_bytes: usize) -> io::Result<()> {
     ]
     .map(str::to_owned)
     .into();
-    names.push(long);
-    if bench.able.all_names {
-        names.extend(["trailing space ", "back\\slash"].map(str::to_owned));
-    }
+    names.extend([long, "trailing space ".to_owned(), "back\\slash".to_owned()]);
+    names.retain(|name| !bench.able.refuses(name));
     for dir in [
         "",
         "plain",
@@ -178,6 +176,9 @@ fn make_tree(bench: &Bench, big_bytes: usize) -> io::Result<()> {
         "ünï",
         "deep/er/est",
     ] {
+        if bench.able.refuses(dir) {
+            continue;
+        }
         let dir = tree.join(dir);
         fs::create_dir_all(&dir)?;
         for (number, name) in names.iter().enumerate() {

@@ -1,0 +1,74 @@
+//! Names that a server cannot show again: proved before one is given, by a folder of ours that is removed at once.
+//!
+//! BusyBox's `LIST` has a `?` for each byte that is not ASCII and for each control character, Pure-FTPd stores a control
+//! character as `_`, and several servers store what is not UTF-8 as another name.
+
+use tracing::debug;
+
+use super::uploads::scratch_name;
+use super::{Remote, Result};
+use crate::ftp::{self, ErrorKind, NameKind, RemotePath, is_odd};
+use crate::pool::{Purpose, Retry, on_session};
+
+impl Remote {
+    /// Sees that the server takes `path` for what it is, and lists a name like that as it was given; tested once for each kind of name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Name`] if it does not: what is stored there could not be found again.
+    pub async fn check_new_name(&self, path: &RemotePath) -> Result<()> {
+        if is_odd(path) {
+            on_session!(self.pool(), Retry::Idempotent, session => session.check_names(path))?;
+        }
+        for kind in NameKind::of(path.name()) {
+            let known = self.pool().with_profile(|profile| profile.keeps(kind));
+            let keeps = match known {
+                Some(keeps) => keeps,
+                None => self.test_name(kind, path).await?,
+            };
+            if !keeps {
+                let detail = "this server does not list such a name as it is";
+                return Err(ftp::Error::new(ErrorKind::Name, path.to_string(), detail).into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn test_name(&self, kind: NameKind, path: &RemotePath) -> Result<bool> {
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        let name = [scratch_name(path).name(), kind.sample()].concat();
+        let sample = dir.join(&name);
+        self.hide(&sample);
+        let made = on_session!(self.pool(), Retry::Never, session => session.make_dir(&sample));
+        let listed = match &made {
+            Ok(()) => {
+                let listing = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(&dir, |_| {}));
+                let has =
+                    |listing: ftp::Listing| listing.entries.iter().any(|entry| entry.name == name);
+                Some(listing.map(has))
+            }
+            Err(_) => None,
+        };
+        if !matches!(&made, Err(error) if error.is_refusal()) {
+            let removed =
+                on_session!(self.pool(), Retry::Idempotent, session => session.remove_dir(&sample));
+            if let Err(error) = removed {
+                debug!(path = %sample, %error, "folder of ours not removed");
+            }
+        }
+        self.show(&sample);
+        let keeps = match listed {
+            Some(listed) => listed?,
+            // Whether for its name or for another reason: what is asked for will be answered by itself.
+            None => {
+                return match made {
+                    Err(error) if !error.is_refusal() => Err(error.into()),
+                    _ => Ok(true),
+                };
+            }
+        };
+        debug!(?kind, keeps, "tested");
+        self.pool()
+            .with_profile(|profile| profile.learn_name(kind, keeps));
+        Ok(keeps)
+    }
+}
