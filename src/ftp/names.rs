@@ -97,8 +97,9 @@ impl Profile {
 
 /// Whether [`Session::check_names`] has something to look for in `path`.
 pub fn is_odd(path: &RemotePath) -> bool {
-    path.parts()
-        .any(|part| Oddity::ALL.into_iter().any(|oddity| oddity.is_in(part)))
+    path.parts().any(|part| {
+        part.ends_with(b" ") || Oddity::ALL.into_iter().any(|oddity| oddity.is_in(part))
+    })
 }
 
 impl Session {
@@ -107,6 +108,13 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Name`] if it does: any command would act on another file.
     pub async fn check_names(&mut self, path: &RemotePath) -> Result<()> {
+        if path
+            .parts()
+            .any(|part| self.knows(|profile| profile.mistakes(part)))
+        {
+            let detail = "this server takes a name that ends in a space for one without it";
+            return Err(Error::new(ErrorKind::Name, path.to_string(), detail));
+        }
         for (at, oddity) in Oddity::ALL.into_iter().enumerate() {
             if !path.parts().any(|part| oddity.is_in(part)) {
                 continue;

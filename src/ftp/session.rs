@@ -333,13 +333,6 @@ impl Session {
                 "a name with a line end, a zero byte or the byte 0xff cannot be sent over FTP";
             return Err(Error::new(ErrorKind::Name, path.to_string(), detail));
         }
-        if path
-            .parts()
-            .any(|part| self.server.with_profile(|profile| profile.mistakes(part)))
-        {
-            let detail = "this server takes a name that ends in a space for one without it";
-            return Err(Error::new(ErrorKind::Name, path.to_string(), detail));
-        }
         self.check_names(path).await?;
         if path.as_bytes().len() <= LONGEST_ARGUMENT {
             return Ok(path.as_bytes().to_vec());

@@ -78,7 +78,7 @@ struct Abilities {
     appends: bool,
     /// Enough operations per second for the long runs.
     quick: bool,
-    /// Kinds of names that are refused, by the words of `odd_names.py`.
+    /// Kinds of names that are refused, by the words of `odd_names.py`; with an errno where that is the server's refusal.
     refused: &'static str,
 }
 
@@ -92,16 +92,17 @@ fn abilities(kind: ServerKind) -> Abilities {
     match kind {
         //                                modes  file   dir    links  APPE   quick  names refused
         //                                       times  times
-        ServerKind::Embedded       => row([N,    N,     N,     N,     Y,     Y], ""),
+        // Stores U+FFFD for what is not UTF-8, as pyftpdlib does.
+        ServerKind::Embedded       => row([N,    N,     N,     N,     Y,     Y], "raw"),
         // MDTM sets the times of files only.
         ServerKind::Vsftpd         => row([Y,    Y,     N,     N,     Y,     Y], ""),
         ServerKind::Proftpd        => row([Y,    Y,     Y,     Y,     Y,     Y], ""),
         // Refuses backslashes, and takes spaces from the end of a name.
-        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     Y,     Y], "backslash space control"),
+        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     Y,     Y], "backslash=EACCES space control"),
         // MFMT refuses folders.
-        ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     N], ""),
-        // Takes no control characters, and cuts a name at a line end.
-        ServerKind::Inetutils      => row([Y,    N,     N,     N,     Y,     Y], "control"),
+        ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     N], "raw"),
+        // Cuts a name at a line end.
+        ServerKind::Inetutils      => row([Y,    N,     N,     N,     Y,     Y], ""),
         // Lists a `?` for each byte of these.
         ServerKind::Busybox        => row([N,    N,     N,     N,     Y,     Y], "control wide raw"),
         // Drops quotes and what looks like an option, takes a backslash for a slash, and stores U+FFFD.
@@ -114,7 +115,7 @@ fn abilities(kind: ServerKind) -> Abilities {
 impl Abilities {
     /// Whether `name` is of a kind that is refused.
     fn refuses(&self, name: &str) -> bool {
-        self.refused.split(' ').any(|kind| match kind {
+        self.refused.split([' ', '=']).any(|kind| match kind {
             "quote" => name.contains('"'),
             "backslash" => name.contains('\\'),
             "space" => name.ends_with(' '),
