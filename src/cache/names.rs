@@ -1,7 +1,7 @@
 //! Names that a server cannot show again: proved before one is given, by a folder of ours that is removed at once.
 //!
 //! BusyBox's `LIST` has a `?` for each byte that is not ASCII and for each control character, Pure-FTPd stores a control
-//! character as `_`, and several servers store what is not UTF-8 as another name.
+//! character as `_` and refuses a backslash, and several servers store what is not UTF-8 as another name.
 
 use tracing::debug;
 
@@ -40,6 +40,8 @@ impl Remote {
         self.hide(&sample);
         let made = on_session!(self.pool(), Retry::Never, session => session.make_dir(&sample));
         let listed = match &made {
+            // "File name not allowed" (RFC 959 s4.2.2).
+            Err(error) if error.kind == ErrorKind::Refused(553) => Some(Ok(false)),
             Ok(()) => {
                 let listing = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(&dir, |_| {}));
                 let has =

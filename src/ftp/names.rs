@@ -54,13 +54,15 @@ pub enum NameKind {
     Wide,
     /// Not UTF-8.
     Raw,
+    /// With a `\`, which Pure-FTPd refuses.
+    Backslash,
 }
 
 /// How many there are.
-pub(super) const NAME_KINDS: usize = 3;
+pub(super) const NAME_KINDS: usize = 4;
 
 impl NameKind {
-    const ALL: [Self; NAME_KINDS] = [Self::Control, Self::Wide, Self::Raw];
+    const ALL: [Self; NAME_KINDS] = [Self::Control, Self::Wide, Self::Raw, Self::Backslash];
 
     /// Those that `name` is of.
     pub fn of(name: &[u8]) -> impl Iterator<Item = Self> {
@@ -68,6 +70,7 @@ impl NameKind {
             Self::Control => name.iter().any(u8::is_ascii_control),
             Self::Wide => !name.is_ascii() && std::str::from_utf8(name).is_ok(),
             Self::Raw => std::str::from_utf8(name).is_err(),
+            Self::Backslash => name.contains(&b'\\'),
         })
     }
 
@@ -77,6 +80,7 @@ impl NameKind {
             Self::Control => b"\x01",
             Self::Wide => "\u{e9}".as_bytes(),
             Self::Raw => b"\xe9-",
+            Self::Backslash => b"\\-",
         }
     }
 }

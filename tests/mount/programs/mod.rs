@@ -78,7 +78,7 @@ struct Abilities {
     appends: bool,
     /// Enough operations per second for the long runs.
     quick: bool,
-    /// Kinds of names that are refused, by the words of `odd_names.py`; with an errno where that is the server's refusal.
+    /// Kinds of names that are refused, by the words of `odd_names.py`.
     refused: &'static str,
 }
 
@@ -98,7 +98,7 @@ fn abilities(kind: ServerKind) -> Abilities {
         ServerKind::Vsftpd         => row([Y,    Y,     N,     N,     Y,     Y], ""),
         ServerKind::Proftpd        => row([Y,    Y,     Y,     Y,     Y,     Y], ""),
         // Refuses backslashes, and takes spaces from the end of a name.
-        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     Y,     Y], "backslash=EACCES space control"),
+        ServerKind::Pureftpd       => row([Y,    Y,     Y,     N,     Y,     Y], "backslash space control"),
         // MFMT refuses folders.
         ServerKind::Pyftpdlib      => row([Y,    Y,     N,     N,     Y,     N], "raw"),
         // Cuts a name at a line end.
@@ -115,7 +115,7 @@ fn abilities(kind: ServerKind) -> Abilities {
 impl Abilities {
     /// Whether `name` is of a kind that is refused.
     fn refuses(&self, name: &str) -> bool {
-        self.refused.split([' ', '=']).any(|kind| match kind {
+        self.refused.split(' ').any(|kind| match kind {
             "quote" => name.contains('"'),
             "backslash" => name.contains('\\'),
             "space" => name.ends_with(' '),
