@@ -1,7 +1,9 @@
 //! What each server can do, and how it is done: measured, and compared with the table in the README.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -326,15 +328,17 @@ impl Probe {
     fn names(&self) -> String {
         let mut refused = Vec::new();
         for (what, name) in [
-            ("umlaut", "\u{fc}"),
-            ("CJK", "\u{6587}"),
-            ("space at the start", " a"),
-            ("space at the end", "a "),
-            ("`\\`", "a\\b"),
-            ("`\"`", "a\"b"),
-            ("`*`", "a*[b]"),
-            ("tab", "a\tb"),
+            ("not ASCII", "\u{fc}\u{6587}".as_bytes()),
+            ("not UTF-8", b"\xe9a"),
+            ("control characters", b"a\tb"),
+            ("space at the start", b" a"),
+            ("space at the end", b"a "),
+            ("`\\`", b"a\\b"),
+            ("`\"`", b"a\"b"),
+            ("`*[]`", b"a*[b]"),
+            ("a word like ` -a`", b"b -a"),
         ] {
+            let name = OsStr::from_bytes(name);
             let outcome = replace_synced(&self.mount.path.join(name));
             let there = fs::read(self.server.root.join(name)).is_ok_and(|there| there == b"words");
             match outcome {
