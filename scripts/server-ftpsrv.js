@@ -6,6 +6,9 @@ const path = require('path');
 const {ROOT, ADDRESS, PORT, ACCOUNT, PASSWORD, PASV_LO, PASV_HI, MAX_CLIENTS, IDLE, CERT, LOG, MODULES} = process.env;
 const use = (name) => require(path.join(MODULES, name));
 const {FtpSrv} = use('ftp-srv');
+// FEAT and HELP look for it at their first call, when the account may not reach the folder of modules.
+const feat = path.join(MODULES, 'ftp-srv/src/commands/registration/feat.js');
+require('module').createRequire(feat)('../registry');
 const bunyan = use('bunyan');
 
 process.title = 'ftp-srv'; // by this a test finds it

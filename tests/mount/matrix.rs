@@ -138,7 +138,9 @@ impl Probe {
         let log = self.mount.log();
         let sent = |command: &&&str| log.contains(&format!("send command={command}"));
         let first = commands.iter().find(sent);
-        first.map_or("nothing", |command| command).replace('"', "")
+        first
+            .map_or("nothing", |command| command.trim_end())
+            .replace('"', "")
     }
 
     fn list(&self) -> String {
