@@ -61,6 +61,8 @@ pub struct Profile {
     pub(super) kept_names: [Option<bool>; NAME_KINDS],
     /// Which versions of TLS a new session may use.
     pub tls_version: TlsVersion,
+    /// The server loses what comes right behind its reply to `AUTH TLS`.
+    pub slow_tls: bool,
     /// The zone of the times in `MDTM`; taken for UTC until it is known.
     pub mdtm_zone: Option<Zone>,
     /// That zone was looked for by an upload of our own.
