@@ -1,7 +1,7 @@
 //! What can lose data is proved before it is used: on a scratch file of ours, removed at once.
 //!
 //! One real server's `APPE` replaces the file and says 226; of `REST` and `STOR` two zero the head of the file, and four
-//! cut its tail.
+//! cut its tail. ftp-srv 4.6.3 removes a file when the connection of an upload into it breaks.
 
 use std::num::NonZeroU64;
 
@@ -24,6 +24,9 @@ pub enum Proof {
 
 /// Where the test of [`Proof::Range`] writes.
 const TWO: NonZeroU64 = NonZeroU64::new(2).expect("not zero");
+
+/// More than a scratch file can have.
+const LONGEST: usize = 16;
 
 impl Proof {
     /// What is stored first, what is sent then and how, and what must be there in the end.
@@ -120,14 +123,52 @@ impl Remote {
             let outcome = outcome.await;
             self.understand(scratch, outcome).await?;
         }
+        if self.beginning(scratch).await? != wanted {
+            return Ok(false);
+        }
+        let known = self.pool().with_profile(|profile| profile.survives_cuts);
+        let survives = match known {
+            Some(survives) => survives,
+            None => self.survives_cut(kind, scratch, wanted).await?,
+        };
+        self.pool()
+            .with_profile(|profile| profile.survives_cuts = Some(survives));
+        Ok(survives)
+    }
+
+    /// Whether the file `scratch` with the content `there` is left as it was where an upload into it breaks off.
+    async fn survives_cut(
+        &self,
+        kind: UploadKind,
+        scratch: &RemotePath,
+        there: &[u8],
+    ) -> Result<bool> {
+        // Only once the server has begun: until then there is nothing that it could undo.
+        let (mut upload, _) = Upload::open_known(self.pool(), scratch, kind).await?;
+        upload.send(there).await?;
+        upload.cut().await;
+        let left = self.beginning(scratch).await;
+        debug!(?left, "after a cut");
+        let untouched = match kind {
+            UploadKind::Range(start) => &there[..start.get() as usize],
+            _ => there,
+        };
+        match left {
+            Ok(left) => Ok(left.starts_with(untouched)),
+            Err(Error::Wire(error)) if error.is_refusal() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first bytes of the file `scratch`, which has few.
+    async fn beginning(&self, scratch: &RemotePath) -> Result<BytesMut> {
         let mut download = Download::open(self.pool(), scratch, 0).await?;
         let mut content = BytesMut::new();
         loop {
-            content.reserve(16);
-            if download.receive(&mut content).await? == 0 || content.len() > wanted.len() {
-                break;
+            content.reserve(LONGEST);
+            if download.receive(&mut content).await? == 0 || content.len() > LONGEST {
+                return Ok(content);
             }
         }
-        Ok(content == wanted)
     }
 }

@@ -160,6 +160,14 @@ impl DataStream {
         .await;
     }
 
+    /// Breaks the connection, as a network does that fails.
+    pub fn reset(self) {
+        // Not lingering: the end is told by a reset.
+        if let Err(error) = SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "a data connection was not reset");
+        }
+    }
+
     /// Ends a download that was read to its end, politely where encrypted.
     pub async fn close_receiving(mut self) {
         // Everything was received: how the goodbye goes changes nothing.

@@ -1,5 +1,7 @@
 //! Transfers bound to their lease.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use tracing::debug;
 
@@ -191,6 +193,15 @@ impl Upload {
         }
     }
 
+    /// Breaks the data connection, and waits a while for what the server says to that.
+    pub async fn cut(mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.reset();
+        }
+        let said = tokio::time::timeout(CUT_PATIENCE, self.lease.finish(&self.operation)).await;
+        debug!(?said, "cut on purpose");
+    }
+
     /// Ends the upload, sets what is wished and asks what the server has; success means that it has confirmed the upload.
     ///
     /// # Errors
@@ -218,6 +229,9 @@ impl Upload {
         }
     }
 }
+
+/// Longest wait for the reply to a transfer that was cut: some servers never send one.
+const CUT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why an upload was not confirmed.
 #[derive(Debug)]

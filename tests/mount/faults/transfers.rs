@@ -63,6 +63,45 @@ pub(super) fn killed_in_an_upload(kind: ServerKind) -> Result<(), Failed> {
     Ok(())
 }
 
+pub(super) fn killed_in_an_append(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let mount = ModelMount::of(&server, &[]);
+    let (there, target) = (server.root.join("log"), mount.path.join("log"));
+    let mut wanted = content(300_000, 4);
+    write(&target, &wanted)?;
+    for round in 0..2 {
+        let more = content(40 << 20, round + 5);
+        let old = wanted.clone();
+        wanted.extend_from_slice(&more);
+        let sent = thread::scope(|scope| {
+            let sending = scope.spawn(|| append(&target, &more));
+            let begun = || {
+                let size = fs::metadata(&there).map_or(0, |metadata| metadata.len());
+                arriving(&server.root, None).max(size.saturating_sub(old.len() as u64))
+            };
+            within(DEADLINE, || sending.is_finished() || begun() > 1 << 20);
+            server.kill_sessions();
+            sending.join().expect("it does not panic")
+        });
+        let now = fs::read(&there)?;
+        match sent {
+            Ok(()) => assert!(now == wanted, "torn, and no error"),
+            Err(error) => {
+                eprintln!("{}: {error}", kind.name());
+                assert!(now.starts_with(&old), "what was there is lost: {error}");
+                wanted = now;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().append(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
 /// Bytes of the upload that runs: of `name`, or of the scratch file.
 pub(super) fn arriving(root: &Path, name: Option<&str>) -> u64 {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();

@@ -105,8 +105,9 @@ fn abilities(kind: ServerKind) -> Abilities {
         ServerKind::Inetutils      => row([Y,    N,     N,     N,     Y,     Y], ""),
         // Lists a `?` for each byte of these.
         ServerKind::Busybox        => row([N,    N,     N,     N,     Y,     Y], "control wide raw"),
+        // Removes a file into which an upload is cut, so that nothing is appended to it.
         // Drops quotes and what looks like an option, takes a backslash for a slash, and stores U+FFFD.
-        ServerKind::Ftpsrv         => row([Y,    N,     N,     N,     Y,     Y], "quote backslash option raw"),
+        ServerKind::Ftpsrv         => row([Y,    N,     N,     N,     N,     Y], "quote backslash option raw"),
         // Replaces a file by moving the old one aside.
         ServerKind::ProftpdDefault => row([Y,    Y,     Y,     N,     N,     N], ""),
     }
