@@ -107,7 +107,7 @@ pub fn is_odd(path: &RemotePath) -> bool {
 }
 
 impl Session {
-    /// Sees that the server takes no part of `path` for another name; asked once for each [`Oddity`] that comes up.
+    /// Sees that the server takes no part of `path` for another name; asked once for each oddity that comes up.
     ///
     /// # Errors
     /// [`ErrorKind::Name`] if it does: any command would act on another file.
