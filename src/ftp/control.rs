@@ -15,7 +15,7 @@ use super::command::Command;
 use super::data;
 use super::error::{Error, ErrorKind, Result};
 use super::reply::{Assembler, Reply, parse_head};
-use super::tls::{MaybeTls, TlsContext};
+use super::tls::{MaybeTls, TlsClient};
 
 /// A connected control connection.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Control {
     }
 
     /// Goes on encrypted (RFC 4217 s4).
-    pub async fn secure(self, tls: &TlsContext, patience: Duration) -> Result<Self> {
+    pub async fn secure(self, tls: &TlsClient, patience: Duration) -> Result<Self> {
         let MaybeTls::Plain(stream) = self.stream else {
             return Ok(self);
         };

@@ -15,7 +15,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::error::{Error, ErrorKind, Result};
-use super::tls::{MaybeTls, TlsContext};
+use super::tls::{MaybeTls, TlsClient};
 
 /// The data connection of a running transfer.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl DataStream {
     /// Dropping the future closes the connection.
     pub(super) async fn over(
         stream: TcpStream,
-        tls: Option<TlsContext>,
+        tls: Option<TlsClient>,
         connect_patience: Duration,
         patience: Duration,
     ) -> Result<Self> {

@@ -18,6 +18,7 @@ mod path;
 mod profile;
 mod reply;
 mod session;
+mod tickets;
 pub mod time;
 mod tls;
 mod transfer;

@@ -102,7 +102,7 @@ impl Session {
 
     /// Whether [`Session::arm`] would be of use.
     pub fn wants_arming(&mut self) -> bool {
-        self.state == State::Idle && self.may_arm() && !self.is_armed()
+        self.state == State::Idle && self.may_arm() && !self.is_used_up() && !self.is_armed()
     }
 
     /// Negotiates the next data connection, and lets it connect meanwhile.

@@ -61,8 +61,10 @@ pub struct Profile {
     pub(super) loses: [Option<bool>; ODDITIES],
     /// Kinds of names that it was seen to list as they were given, or as others.
     pub(super) kept_names: [Option<bool>; NAME_KINDS],
-    /// Which versions of TLS a new session may use.
+    /// Which version of TLS a new session uses.
     pub tls_version: TlsVersion,
+    /// Of tickets of TLS 1.3 a data connection needs one that came on its control connection.
+    pub own_tickets_only: bool,
     /// The server loses what comes right behind its reply to `AUTH TLS`.
     pub slow_tls: bool,
     /// The zone of the times in `MDTM`; taken for UTC until it is known.

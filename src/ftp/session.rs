@@ -15,7 +15,7 @@ use super::passive::Armed;
 use super::path::{RemotePath, printable};
 use super::profile::Profile;
 use super::reply::{Reply, parse_quoted_path};
-use super::tls::{TlsContext, TlsVersion};
+use super::tls::{TlsClient, TlsContext, TlsVersion};
 
 /// The server as all its sessions share it: how to reach it, and what is known of it.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub struct Session {
     pub(super) server: Arc<Server>,
     pub(super) control: Control,
     /// For the data connections, where they are encrypted.
-    pub(super) data_tls: Option<TlsContext>,
+    pub(super) data_tls: Option<TlsClient>,
     pub(super) state: State,
     /// The running transfer's preliminary reply was taken.
     pub(super) said_begun: bool,
@@ -161,7 +161,7 @@ impl Session {
             profile.round_trip = Some(took.min(control.round_trip()));
         });
         if let (TlsMode::Implicit, Some(tls)) = (config.tls, &tls) {
-            control = control.secure(tls, config.connect_timeout).await?;
+            control = control.secure(&tls.control, config.connect_timeout).await?;
         }
         let mut greeting = control.greeting(patience).await?;
         while greeting.is_preliminary() {
@@ -185,7 +185,7 @@ impl Session {
             }
         }
         if let (TlsMode::Auto | TlsMode::Explicit, Some(tls)) = (config.tls, &tls) {
-            control = Self::start_tls(&server, control, tls).await?;
+            control = Self::start_tls(&server, control, &tls.control).await?;
         }
         let secure = control.is_secure();
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -193,7 +193,9 @@ impl Session {
             id,
             server: server.clone(),
             control,
-            data_tls: tls.filter(|_| secure && config.private_data),
+            data_tls: tls
+                .filter(|_| secure && config.private_data)
+                .map(|tls| tls.data),
             state: State::Idle,
             said_begun: false,
             owed: Vec::new(),
@@ -215,9 +217,19 @@ impl Session {
         self.state == State::Idle
     }
 
-    /// Why the server ended this idle session, if it did.
+    /// Why this idle session is of no use any more: the server ended it, or would take no data connection.
     pub fn ended(&self) -> Option<Error> {
+        if self.is_used_up() {
+            let detail = "no ticket is left to resume its TLS session with";
+            return Some(Error::new(ErrorKind::Lost, "idle session", detail));
+        }
         self.control.ended()
+    }
+
+    /// Whether the server would refuse the next data connection, since it could not resume the TLS session.
+    pub(super) fn is_used_up(&self) -> bool {
+        let tls = self.data_tls.as_ref();
+        self.knows(|profile| profile.own_tickets_only) && tls.is_some_and(TlsClient::is_used_up)
     }
 
     /// What all sessions share.
@@ -404,7 +416,7 @@ impl Session {
     }
 
     /// `AUTH TLS` where the server takes it (RFC 4217 s4).
-    async fn start_tls(server: &Server, mut control: Control, tls: &TlsContext) -> Result<Control> {
+    async fn start_tls(server: &Server, mut control: Control, tls: &TlsClient) -> Result<Control> {
         let patience = server.config.timeout;
         let required =
             server.config.tls == TlsMode::Explicit || server.secured.get() == Some(&true);

@@ -25,25 +25,40 @@ use tracing::debug;
 
 use super::config::{Identity, ServerConfig, Trust};
 use super::error::{Error, ErrorKind, Result};
+use super::tickets::{Tickets, TicketsOf};
 
 /// What the connections to one server need to become encrypted.
-///
-/// Each control connection takes one of its own by [`TlsContext::for_session`], whose session cache its data connections
-/// share: vsftpd, ProFTPD and FileZilla refuse a data connection that does not resume the session of its own control
-/// connection.
-#[derive(Clone)]
+#[derive(Debug)]
 pub struct TlsContext {
-    config: Arc<ClientConfig>,
+    resumable: Arc<ClientConfig>,
     newest: Arc<ClientConfig>,
     name: ServerName<'static>,
     verifier: Arc<Verifier>,
 }
 
+/// What one control connection and its data connections need.
+#[derive(Debug)]
+pub struct SessionTls {
+    /// For the control connection.
+    pub control: TlsClient,
+    /// For its data connections, which resume its TLS session.
+    pub data: TlsClient,
+}
+
+/// One end of connections that become encrypted.
+#[derive(Clone, Debug)]
+pub struct TlsClient {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    verifier: Arc<Verifier>,
+    version: TlsVersion,
+    tickets: Arc<Tickets>,
+}
+
 /// Which version of TLS a session uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsVersion {
-    /// 1.2, whose sessions can be resumed any number of times. A ticket of 1.3 works once (RFC 8446 s C.4), and ProFTPD
-    /// takes none but the two of the control connection: that is two data connections, and 425 for the third.
+    /// 1.2, whose sessions can be resumed any number of times.
     #[default]
     Resumable,
     /// 1.3, where the server has no other.
@@ -121,26 +136,51 @@ impl TlsContext {
             ))
         })?;
         Ok(Self {
-            config: resumable,
+            resumable,
             newest,
             name,
             verifier,
         })
     }
 
-    /// The context for one control connection and its data connections, in this version of TLS.
-    pub fn for_session(&self, version: TlsVersion) -> Self {
-        const SESSIONS: usize = 64;
+    /// What one control connection and its data connections need, in this version of TLS.
+    pub fn for_session(&self, version: TlsVersion) -> SessionTls {
         let base = match version {
             TlsVersion::Newest => &self.newest,
-            TlsVersion::Resumable => &self.config,
+            TlsVersion::Resumable => &self.resumable,
         };
-        let mut config = (**base).clone();
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        Self {
-            config: Arc::new(config),
-            ..self.clone()
+        let tickets = Tickets::new();
+        let client = |data| {
+            let store = TicketsOf {
+                tickets: tickets.clone(),
+                data,
+            };
+            let mut config = (**base).clone();
+            config.resumption = Resumption::store(Arc::new(store));
+            TlsClient {
+                config: Arc::new(config),
+                name: self.name.clone(),
+                verifier: self.verifier.clone(),
+                version,
+                tickets: tickets.clone(),
+            }
+        };
+        SessionTls {
+            control: client(false),
+            data: client(true),
         }
+    }
+}
+
+impl TlsClient {
+    /// Whether the next data connection cannot resume the control connection's session by a ticket of that.
+    pub fn is_used_up(&self) -> bool {
+        self.version == TlsVersion::Newest && self.tickets.are_used_up()
+    }
+
+    /// The version of TLS that is used.
+    pub fn version(&self) -> TlsVersion {
+        self.version
     }
 
     /// Encrypts `stream`.
@@ -207,14 +247,6 @@ fn kind_of(error: &io::Error) -> ErrorKind {
         Some(rustls::Error::PeerIncompatible(_)) | None => ErrorKind::TlsVersion,
         Some(rustls::Error::InvalidMessage(_)) => ErrorKind::TlsGarbled,
         Some(_) => ErrorKind::Tls,
-    }
-}
-
-impl std::fmt::Debug for TlsContext {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsContext")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,7 @@ use super::passive::Armed;
 use super::path::RemotePath;
 use super::reply::Reply;
 use super::session::{Session, State};
+use super::tls::TlsVersion;
 
 /// Whether an upload's bytes may leave before the server has agreed to take them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -201,7 +202,16 @@ impl Session {
     /// Whether the server refused an encrypted data connection because it did not resume the control connection's
     /// session (vsftpd 522, ProFTPD and FileZilla 425): this session can make no other.
     fn refuses_data_tls(&self, reply: &Reply) -> bool {
-        self.data_tls.is_some() && matches!(reply.code, 425 | 522)
+        let tls = self
+            .data_tls
+            .as_ref()
+            .filter(|_| matches!(reply.code, 425 | 522));
+        if tls.is_some_and(|tls| tls.version() == TlsVersion::Newest) {
+            debug!(session = self.id, %reply, "only its own tickets resume a session");
+            self.server
+                .with_profile(|profile| profile.own_tickets_only = true);
+        }
+        tls.is_some()
     }
 
     /// Stops a download: closes its data connection, takes one reply of any code, and fences with `EPSV`, whose answer

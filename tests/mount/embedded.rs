@@ -30,6 +30,8 @@ pub struct Options {
     pub certificate: Option<PathBuf>,
     /// With vsftpd and ProFTPD, and a certificate: let nobody in but who shows one that is signed by one of this PEM file.
     pub client_authority: Option<PathBuf>,
+    /// With ProFTPD and a certificate: no TLS 1.2.
+    pub tls_1_3_only: bool,
     /// With vsftpd: let `anonymous` in, who may make files where the folder's mode allows it, and change none.
     pub anonymous: bool,
     /// Most sessions at once; `None` = no limit.

@@ -31,7 +31,9 @@ pub fn trials(selected: &[ServerKind]) -> Vec<Trial> {
         .collect();
     type RunOn = fn(ServerKind) -> Result<(), Failed>;
     const OPENSSL: [ServerKind; 2] = [ServerKind::Vsftpd, ServerKind::Proftpd];
-    let with_servers: [(&str, RunOn, &[ServerKind]); 4] = [
+    const PROFTPD: [ServerKind; 1] = [ServerKind::Proftpd];
+    let with_servers: [(&str, RunOn, &[ServerKind]); 5] = [
+        ("a_server_of_tls_1_3_alone", tls_1_3, &PROFTPD),
         ("a_certificate_of_ours_is_shown", certificate, &OPENSSL),
         ("files_go_in_the_clear_if_told_to", clear_data, &OPENSSL),
         (
@@ -125,6 +127,25 @@ fn certificate(kind: ServerKind) -> Result<(), Failed> {
     let mount = ModelMount::start(&url, server.password, &options)?;
     fs::write(mount.path.join("file"), "content")?;
     assert_eq!(fs::read(server.root.join("file"))?, b"content");
+    Ok(())
+}
+
+/// A ticket of TLS 1.3 works once, and this server takes none but the two of each control connection.
+fn tls_1_3(kind: ServerKind) -> Result<(), Failed> {
+    let options = Options {
+        tls_1_3_only: true,
+        ..Options::default()
+    };
+    let server = Server::start_as(kind, Way::Tls, &options);
+    let mount = ModelMount::of(&server, &[]);
+    for file in 0..20 {
+        write(&mount.path.join(file.to_string()))?;
+    }
+    for file in 0..20 {
+        assert_eq!(fs::read(server.root.join(file.to_string()))?, b"words");
+    }
+    assert!(mount.log().contains("version=Some(TLSv1_3)"));
+    assert!(!mount.log().contains("version=Some(TLSv1_2)"));
     Ok(())
 }
 

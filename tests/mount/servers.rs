@@ -309,6 +309,7 @@ impl Script {
         if let Some(pem) = &options.certificate {
             let tls = match way {
                 Way::Implicit => "implicit",
+                _ if options.tls_1_3_only => "1.3",
                 _ => "1",
             };
             command
