@@ -22,6 +22,13 @@ pub enum Proof {
     Range,
 }
 
+/// What a proof consists of.
+#[derive(Clone, Copy)]
+enum Part {
+    Does,
+    OutlivesCut,
+}
+
 /// Where the test of [`Proof::Range`] writes.
 const TWO: NonZeroU64 = NonZeroU64::new(2).expect("not zero");
 
@@ -89,63 +96,65 @@ impl Remote {
     }
 
     async fn test(&self, proof: Proof, dir: &RemotePath) -> Result<bool> {
-        let scratch = scratch_name(&dir.join(b"test"));
-        self.hide(&scratch);
-        let mut tested = self.try_on(proof, &scratch).await;
-        for _ in 0..ATTEMPTS {
-            match &tested {
-                Err(error) if is_lost(error) => tested = self.try_on(proof, &scratch).await,
-                _ => break,
-            }
-        }
-        self.clean(&scratch).await;
-        self.show(&scratch);
-        let works = match tested {
-            Ok(works) => works,
-            Err(Error::Denied(_) | Error::Unsupported(_)) => false,
-            Err(error) => return Err(error),
-        };
-        debug!(?proof, works, "tested");
+        // Side by side: each is three transfers.
+        let (does, outlives) = tokio::join!(
+            self.on_scratch(dir, proof, Part::Does),
+            self.on_scratch(dir, proof, Part::OutlivesCut),
+        );
+        let (does, outlives) = (does?, outlives?);
+        debug!(?proof, does, outlives, "tested");
+        let works = does && outlives;
         self.pool()
             .with_profile(|profile| *proof.known(profile) = Some(works));
         Ok(works)
     }
 
-    async fn try_on(&self, proof: Proof, scratch: &RemotePath) -> Result<bool> {
-        let (first, kind, then, wanted) = proof.steps();
-        for (kind, bytes) in [(UploadKind::Store, first), (kind, then)] {
-            let outcome = async {
-                let mut upload = Upload::open(self.pool(), scratch, kind).await?;
-                upload.send(bytes).await?;
-                let finished = upload.finish(Wishes::default()).await;
-                finished.map_err(Unconfirmed::into_error)
+    /// What `part` of the test of `proof` shows on a scratch file in `dir`, which is removed then; `false` where the server refuses.
+    async fn on_scratch(&self, dir: &RemotePath, proof: Proof, part: Part) -> Result<bool> {
+        let scratch = scratch_name(&dir.join(b"test"));
+        self.hide(&scratch);
+        let mut tries = 0..ATTEMPTS;
+        let tested = loop {
+            let tested = match part {
+                Part::Does => self.does(proof, &scratch).await,
+                Part::OutlivesCut => self.outlives_cut(proof, &scratch).await,
             };
-            let outcome = outcome.await;
-            self.understand(scratch, outcome).await?;
-        }
-        if self.beginning(scratch).await? != wanted {
-            return Ok(false);
-        }
-        let known = self.pool().with_profile(|profile| profile.survives_cuts);
-        let survives = match known {
-            Some(survives) => survives,
-            None => self.survives_cut(kind, scratch, wanted).await?,
+            match tested {
+                Err(error) if is_lost(&error) && tries.next().is_some() => {}
+                tested => break tested,
+            }
         };
-        self.pool()
-            .with_profile(|profile| profile.survives_cuts = Some(survives));
-        Ok(survives)
+        self.clean(&scratch).await;
+        self.show(&scratch);
+        match tested {
+            Err(Error::Denied(_) | Error::Unsupported(_)) => Ok(false),
+            tested => tested,
+        }
     }
 
-    /// Whether the file `scratch` with the content `there` is left as it was where an upload into it breaks off.
-    async fn survives_cut(
-        &self,
-        kind: UploadKind,
-        scratch: &RemotePath,
-        there: &[u8],
-    ) -> Result<bool> {
-        // Only once the server has begun: until then there is nothing that it could undo.
-        let (mut upload, _) = Upload::open_known(self.pool(), scratch, kind).await?;
-        upload.send(there).await?;
+    /// Whether the server does what is to be proved.
+    async fn does(&self, proof: Proof, scratch: &RemotePath) -> Result<bool> {
+        let (first, kind, then, wanted) = proof.steps();
+        self.send_whole(scratch, UploadKind::Store, first).await?;
+        self.send_whole(scratch, kind, then).await?;
+        Ok(self.beginning(scratch).await? == wanted)
+    }
+
+    /// Whether a file is left as it was where an upload into it breaks off.
+    async fn outlives_cut(&self, proof: Proof, scratch: &RemotePath) -> Result<bool> {
+        let known = self.pool().with_profile(|profile| profile.outlives_cuts);
+        if let Some(outlives) = known {
+            return Ok(outlives);
+        }
+        let (there, kind, then, _) = proof.steps();
+        self.send_whole(scratch, UploadKind::Store, there).await?;
+        let mut upload = match Upload::open_known(self.pool(), scratch, kind).await {
+            Ok((upload, _)) => upload,
+            // Without SIZE it is not seen to begin: until then there is nothing that the server could undo.
+            Err(error) if error.is_refusal() => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        upload.send(then).await?;
         upload.cut().await;
         let left = self.beginning(scratch).await;
         debug!(?left, "after a cut");
@@ -153,11 +162,26 @@ impl Remote {
             UploadKind::Range(start) => &there[..start.get() as usize],
             _ => there,
         };
-        match left {
-            Ok(left) => Ok(left.starts_with(untouched)),
-            Err(Error::Wire(error)) if error.is_refusal() => Ok(false),
-            Err(error) => Err(error),
-        }
+        let outlives = match left {
+            Ok(left) => left.starts_with(untouched),
+            Err(Error::Wire(error)) if error.is_refusal() => false,
+            Err(error) => return Err(error),
+        };
+        self.pool()
+            .with_profile(|profile| profile.outlives_cuts = Some(outlives));
+        Ok(outlives)
+    }
+
+    async fn send_whole(&self, scratch: &RemotePath, kind: UploadKind, bytes: &[u8]) -> Result<()> {
+        let outcome = async {
+            let mut upload = Upload::open(self.pool(), scratch, kind).await?;
+            upload.send(bytes).await?;
+            let finished = upload.finish(Wishes::default()).await;
+            finished.map_err(Unconfirmed::into_error)
+        };
+        let outcome = outcome.await;
+        self.understand(scratch, outcome).await?;
+        Ok(())
     }
 
     /// The first bytes of the file `scratch`, which has few.

@@ -44,7 +44,7 @@ pub struct Profile {
     /// `REST` and `STOR` were seen to replace bytes within a file and leave the rest, likewise.
     pub range: Option<bool>,
     /// A file outlives an upload into it that is cut, likewise.
-    pub survives_cuts: Option<bool>,
+    pub outlives_cuts: Option<bool>,
     /// `RNTO` replaces an existing file.
     pub rename_over: Option<bool>,
     /// Several commands in one write are all answered, in order.
