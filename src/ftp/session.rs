@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::command::Command;
@@ -132,14 +131,6 @@ impl Session {
                 let session = Self::connect_by(server.clone(), TlsVersion::Newest).await?;
                 server.with_profile(|profile| profile.tls_version = TlsVersion::Newest);
                 Ok(session)
-            }
-            // ftp-srv takes what comes right behind its 234 for commands: next time it gets time.
-            Err(error)
-                if error.kind == ErrorKind::TlsGarbled
-                    && !server.with_profile(|profile| profile.slow_tls) =>
-            {
-                server.with_profile(|profile| profile.slow_tls = true);
-                Self::connect_by(server, version).await
             }
             outcome => outcome,
         }
@@ -429,9 +420,6 @@ impl Session {
             .await?;
         let reply = control.reply(&command, patience).await?;
         if reply.code == 234 {
-            if server.with_profile(|profile| profile.slow_tls) {
-                sleep(TLS_PAUSE).await;
-            }
             return control.secure(tls, server.config.connect_timeout).await;
         }
         if required {
@@ -565,9 +553,6 @@ fn is_local(control: &Control) -> bool {
 
 /// Words by which a 530 means the server's limit of sessions, not the password.
 const TOO_MANY: [&str; 5] = ["too many", "maximum", "limit", "connections", "sessions"];
-
-/// What a server needs between its reply to `AUTH TLS` and the handshake, at most.
-const TLS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest path sent in one command: inetutils-ftpd cuts commands above 511 bytes.
 pub(super) const LONGEST_ARGUMENT: usize = 440;

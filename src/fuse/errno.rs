@@ -58,7 +58,6 @@ fn wire(kind: ftp::ErrorKind) -> Errno {
         | ErrorKind::Protocol
         | ErrorKind::Tls
         | ErrorKind::TlsVersion
-        | ErrorKind::TlsGarbled
         | ErrorKind::Transient(_)
         | ErrorKind::Cut => Errno::EIO,
     }
@@ -80,7 +79,6 @@ mod tests {
             ErrorKind::Login,
             ErrorKind::Tls,
             ErrorKind::TlsVersion,
-            ErrorKind::TlsGarbled,
             ErrorKind::NotImplemented,
             ErrorKind::Refused(550),
             ErrorKind::Transient(450),
