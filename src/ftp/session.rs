@@ -420,6 +420,8 @@ impl Session {
             .await?;
         let reply = control.reply(&command, patience).await?;
         if reply.code == 234 {
+            // Not at once, however near the server is.
+            tokio::time::sleep(TURNING.saturating_sub(control.round_trip())).await;
             return control.secure(tls, server.config.connect_timeout).await;
         }
         if required {
@@ -562,3 +564,7 @@ const FLIGHT: usize = 200;
 
 /// Wait for answers that a server may never give.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a server takes to turn to TLS after it has said so: what ftp-srv 4.6.3 and libunftp 0.24 receive within the first
+/// millisecond they read as a command, and answer nothing.
+const TURNING: Duration = Duration::from_millis(5);
