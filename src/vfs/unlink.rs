@@ -62,12 +62,27 @@ impl Vfs {
     pub(super) async fn move_kept_out(&self, dir: &RemotePath) -> Result<()> {
         let kept = self.inodes().kept_within(dir);
         for (ino, path) in kept {
-            let moved = self.remote.hide_elsewhere(&path, dir).await?;
-            let mut inodes = self.inodes();
-            self.remote.moved(ino, &moved);
-            if let Some(node) = inodes.get_mut(ino) {
-                node.kept_at = Some(moved);
+            // One handle is ours until this is over: the last one removes what is kept, where it is by then.
+            let held = self.with_node(ino, |node| {
+                let held = node.kept_at.as_ref() == Some(&path);
+                node.handles += u32::from(held);
+                held
+            });
+            if !matches!(held, Ok(true)) {
+                continue;
             }
+            let moved = self.remote.hide_elsewhere(&path, dir).await;
+            if let Ok(moved) = &moved {
+                let mut inodes = self.inodes();
+                self.remote.moved(ino, moved);
+                if let Some(node) = inodes.get_mut(ino) {
+                    node.kept_at = Some(moved.clone());
+                }
+            }
+            if let Some(kept) = self.drop_handle(ino) {
+                self.remove_kept(&kept).await;
+            }
+            moved?;
         }
         Ok(())
     }
