@@ -4,6 +4,7 @@
 //! cut its tail. ftp-srv 4.6.3 removes a file when the connection of an upload into it breaks.
 
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tracing::debug;
@@ -31,6 +32,9 @@ enum Part {
 
 /// Where the test of [`Proof::Range`] writes.
 const TWO: NonZeroU64 = NonZeroU64::new(2).expect("not zero");
+
+/// What a near server is given to undo an upload that was cut: ftp-srv does so after it has answered.
+const UNDOING: Duration = Duration::from_millis(50);
 
 /// More than a scratch file can have.
 const LONGEST: usize = 16;
@@ -109,7 +113,8 @@ impl Remote {
         Ok(works)
     }
 
-    /// What `part` of the test of `proof` shows on a scratch file in `dir`, which is removed then; `false` where the server refuses.
+    /// What `part` of the test of `proof` shows on a scratch file in `dir`, which is removed then; `false` where the server
+    /// refuses.
     async fn on_scratch(&self, dir: &RemotePath, proof: Proof, part: Part) -> Result<bool> {
         let scratch = scratch_name(&dir.join(b"test"));
         self.hide(&scratch);
@@ -156,6 +161,8 @@ impl Remote {
         };
         upload.send(then).await?;
         upload.cut().await;
+        let round_trip = self.pool().with_profile(|profile| profile.round_trip);
+        tokio::time::sleep(UNDOING.saturating_sub(round_trip.unwrap_or_default())).await;
         let left = self.beginning(scratch).await;
         debug!(?left, "after a cut");
         let untouched = match kind {

@@ -31,6 +31,8 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
     if kind.encrypts() {
         let tls = trial("tls_is_offered_when_asked", tls_is_offered_when_asked);
         trials.push(tls);
+    }
+    if kind.resumes() {
         trials.push(trial(
             "a_thousand_transfers_resume_their_sessions",
             a_thousand_transfers,

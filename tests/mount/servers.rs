@@ -85,6 +85,12 @@ impl ServerKind {
         !matches!(self, Self::Inetutils | Self::Busybox)
     }
 
+    /// Whether its data connections resume the TLS session of their control connection: ftp-srv makes a new context, with
+    /// keys of its own, for each.
+    pub fn resumes(self) -> bool {
+        self.encrypts() && self != Self::Ftpsrv
+    }
+
     /// Whether it can encrypt from the first byte.
     pub fn encrypts_at_once(self) -> bool {
         matches!(self, Self::Vsftpd | Self::Proftpd | Self::ProftpdDefault)
