@@ -34,6 +34,8 @@ pub enum ErrorKind {
     Tls,
     /// No version of TLS that both sides have.
     TlsVersion,
+    /// What came in place of a TLS handshake is no TLS.
+    TlsGarbled,
     /// The server does not know the command (500, 502, 504).
     NotImplemented,
     /// The server will not do it (any other 5xx); 550 has no cause of its own.

@@ -65,6 +65,8 @@ pub struct Profile {
     pub tls_version: TlsVersion,
     /// Of tickets of TLS 1.3 a data connection needs one that came on its control connection.
     pub own_tickets_only: bool,
+    /// The server loses what comes right behind its reply to `AUTH TLS`.
+    pub slow_tls: bool,
     /// The zone of the times in `MDTM`; taken for UTC until it is known.
     pub mdtm_zone: Option<Zone>,
     /// That zone was looked for by an upload of our own.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::command::Command;
@@ -131,6 +132,14 @@ impl Session {
                 let session = Self::connect_by(server.clone(), TlsVersion::Newest).await?;
                 server.with_profile(|profile| profile.tls_version = TlsVersion::Newest);
                 Ok(session)
+            }
+            // It may have taken the handshake for a command: next time it gets longer.
+            Err(error)
+                if error.kind == ErrorKind::TlsGarbled
+                    && !server.with_profile(|profile| profile.slow_tls) =>
+            {
+                server.with_profile(|profile| profile.slow_tls = true);
+                Self::connect_by(server, version).await
             }
             outcome => outcome,
         }
@@ -421,7 +430,11 @@ impl Session {
         let reply = control.reply(&command, patience).await?;
         if reply.code == 234 {
             // Not at once, however near the server is.
-            tokio::time::sleep(TURNING.saturating_sub(control.round_trip())).await;
+            let turning = match server.with_profile(|profile| profile.slow_tls) {
+                true => TURNING_SLOWLY,
+                false => TURNING,
+            };
+            sleep(turning.saturating_sub(control.round_trip())).await;
             return control.secure(tls, server.config.connect_timeout).await;
         }
         if required {
@@ -568,3 +581,6 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 /// What a server takes to turn to TLS after it has said so: what ftp-srv 4.6.3 and libunftp 0.24 receive within the first
 /// millisecond they read as a command, and answer nothing.
 const TURNING: Duration = Duration::from_millis(5);
+
+/// The same for one that was seen to take longer, as it may on a busy machine.
+const TURNING_SLOWLY: Duration = Duration::from_millis(200);

@@ -187,7 +187,7 @@ impl TlsClient {
     ///
     /// # Errors
     /// [`ErrorKind::Tls`]; for a certificate that is not trusted, with its fingerprint and what to do.
-    /// [`ErrorKind::TlsVersion`] where the server may agree to another version.
+    /// [`ErrorKind::TlsVersion`] where the server may agree to another version; [`ErrorKind::TlsGarbled`].
     pub async fn handshake(&self, stream: TcpStream, patience: Duration) -> Result<MaybeTls> {
         const OPERATION: &str = "TLS handshake";
         let connector = TlsConnector::from(self.config.clone());
@@ -206,8 +206,8 @@ impl TlsClient {
                     .expect("no panic while locked")
                     .take();
                 let kind = match &refused {
-                    None if may_be_of_version(&error) => ErrorKind::TlsVersion,
-                    _ => ErrorKind::Tls,
+                    None => kind_of(&error),
+                    Some(_) => ErrorKind::Tls,
                 };
                 let detail = refused.unwrap_or_else(|| error.to_string());
                 Err(Error::new(kind, OPERATION, detail))
@@ -235,19 +235,18 @@ fn load_identity(
     Ok((chain, secret))
 }
 
-/// Whether a handshake may have failed because the server has no such version of TLS: old ones only close.
-fn may_be_of_version(error: &io::Error) -> bool {
+/// Why a handshake failed. Servers without the version of TLS that is asked for may only close.
+fn kind_of(error: &io::Error) -> ErrorKind {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     match inner {
-        Some(rustls::Error::AlertReceived(alert)) => matches!(
-            alert,
+        Some(rustls::Error::AlertReceived(
             AlertDescription::ProtocolVersion
-                | AlertDescription::HandshakeFailure
-                | AlertDescription::InsufficientSecurity
-        ),
-        Some(rustls::Error::PeerIncompatible(_)) => true,
-        Some(_) => false,
-        None => true,
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity,
+        )) => ErrorKind::TlsVersion,
+        Some(rustls::Error::PeerIncompatible(_)) | None => ErrorKind::TlsVersion,
+        Some(rustls::Error::InvalidMessage(_)) => ErrorKind::TlsGarbled,
+        Some(_) => ErrorKind::Tls,
     }
 }
 

@@ -58,6 +58,7 @@ fn wire(kind: ftp::ErrorKind) -> Errno {
         | ErrorKind::Protocol
         | ErrorKind::Tls
         | ErrorKind::TlsVersion
+        | ErrorKind::TlsGarbled
         | ErrorKind::Transient(_)
         | ErrorKind::Cut => Errno::EIO,
     }
@@ -79,6 +80,7 @@ mod tests {
             ErrorKind::Login,
             ErrorKind::Tls,
             ErrorKind::TlsVersion,
+            ErrorKind::TlsGarbled,
             ErrorKind::NotImplemented,
             ErrorKind::Refused(550),
             ErrorKind::Transient(450),
