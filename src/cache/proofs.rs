@@ -33,7 +33,8 @@ enum Part {
 /// Where the test of [`Proof::Range`] writes.
 const TWO: NonZeroU64 = NonZeroU64::new(2).expect("not zero");
 
-/// What a near server is given to undo an upload that was cut: ftp-srv does so after it has answered.
+/// What a server is given to take in what was sent, and a near one to undo an upload that was cut: ftp-srv does so after
+/// it has answered.
 const UNDOING: Duration = Duration::from_millis(50);
 
 /// More than a scratch file can have.
@@ -160,6 +161,8 @@ impl Remote {
             Err(error) => return Err(error.into()),
         };
         upload.send(then).await?;
+        // A reset right behind the bytes is taken for their end by some: node reads both at once.
+        tokio::time::sleep(UNDOING).await;
         upload.cut().await;
         let round_trip = self.pool().with_profile(|profile| profile.round_trip);
         tokio::time::sleep(UNDOING.saturating_sub(round_trip.unwrap_or_default())).await;

@@ -138,12 +138,14 @@ struct Bench {
 impl Bench {
     fn start(kind: ServerKind, way: Way) -> Self {
         let server = Server::reached_by(kind, way);
+        let mut able = abilities(kind);
+        able.quick &= way == Way::Plain;
         let local = TempDir::with_prefix("ftpfs-local-").expect("cannot make a temporary folder");
         Self {
             mount: Some(Mounted::start(&server, &[])),
             server,
             local,
-            able: abilities(kind),
+            able,
         }
     }
 
