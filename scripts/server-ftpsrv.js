@@ -16,18 +16,18 @@ process.title = 'ftp-srv'; // by this a test finds it
 const file = LOG && fs.createWriteStream(LOG, {fd: fs.openSync(LOG, 'a')});
 const log = bunyan.createLogger({name: 'ftp-srv', streams: file ? [{stream: file, level: 'trace'}] : []});
 const pem = CERT && fs.readFileSync(CERT); // the account may not read the key
-// It tries the ports from the lowest on and listens a moment later: two servers would take the same ones.
-const lowest = Number(PASV_LO) || 1024 + Math.floor(Math.random() * 7000);
 const server = new FtpSrv({
   url: `ftp://${ADDRESS}:${PORT}`,
   pasv_url: ADDRESS,
-  pasv_min: lowest,
-  pasv_max: Number(PASV_HI) || 9999,
+  pasv_min: Number(PASV_LO) || undefined,
+  pasv_max: Number(PASV_HI) || undefined,
   file_format: 'ep',
   timeout: Number(IDLE || 0) * 1000,
   tls: pem ? {cert: pem, key: pem} : false,
   log,
 });
+// It tries the ports from the lowest on and listens a moment later: two servers would take the same ones. The kernel does not.
+if (!PASV_LO) server.getNextPasvPort = async () => 0;
 process.initgroups(ACCOUNT, ACCOUNT);
 process.setgid(ACCOUNT);
 process.setuid(ACCOUNT);
