@@ -133,14 +133,14 @@ impl Probe {
         Ok(Self { mount, server })
     }
 
-    /// Which of `commands` is the first that has been sent.
+    /// The first of `commands` that has been sent, as a cell of the table.
     fn asked_first(&self, commands: &[&str]) -> String {
         let log = self.mount.log();
         let sent = |command: &&&str| log.contains(&format!("send command={command}"));
-        let first = commands.iter().find(sent);
-        first
-            .map_or("nothing", |command| command.trim_end())
-            .replace('"', "")
+        match commands.iter().find(sent) {
+            Some(command) => format!("`{}`", command.trim_end().replace('"', "")),
+            None => "nothing".to_owned(),
+        }
     }
 
     fn list(&self) -> String {
@@ -277,7 +277,7 @@ impl Probe {
         match outcome {
             Err(error) => errno(&error),
             Ok(()) if !has => "kept".to_owned(),
-            Ok(()) => format!("`{}`", self.asked_first(commands)),
+            Ok(()) => self.asked_first(commands),
         }
     }
 
