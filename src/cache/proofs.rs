@@ -156,8 +156,8 @@ impl Remote {
         self.send_whole(scratch, UploadKind::Store, there).await?;
         let mut upload = match Upload::open_known(self.pool(), scratch, kind).await {
             Ok((upload, _)) => upload,
-            // Without SIZE it is not seen to begin: until then there is nothing that the server could undo.
-            Err(error) if error.is_refusal() => return Ok(false),
+            // Without SIZE.
+            Err(error) if error.is_refusal() => Upload::open(self.pool(), scratch, kind).await?,
             Err(error) => return Err(error.into()),
         };
         upload.send(then).await?;
