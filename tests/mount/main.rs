@@ -2,7 +2,7 @@
 //!
 //! `FTPFS_TEST_SERVERS` says which servers (see [`servers::ServerKind::selected`]); those that
 //! are not in this process have to be there already, by `scripts/servers install`. Each is reached in
-//! two ways or three, all but the first by a part of the trials; with `FTPFS_TEST_WAYS=all` in all that it has, by
+//! two ways, the second by a part of the trials; with `FTPFS_TEST_WAYS=all` in all that it has, by
 //! all of them.
 
 mod embedded;

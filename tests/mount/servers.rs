@@ -232,6 +232,11 @@ impl Server {
         }
         if self.way.is_active() {
             options.push("mode=active".to_owned());
+            if self.kind == ServerKind::Pyftpdlib {
+                // 2.2.0 loses such connections, and then sessions, as soon as a client has two: with Python's ftplib and
+                // 6 threads a fifth of 1,080 uploads came through, in the clear as encrypted; all of them by passive ones.
+                options.push("max_conns=1".to_owned());
+            }
         }
         options
     }

@@ -28,22 +28,15 @@ pub enum Way {
 }
 
 impl Way {
-    /// The ways to reach `kind` that a test run takes: all that it has if [all are wanted](are_all_wanted); else so many
-    /// that each of clear and encrypted, passive and active comes once.
+    /// The ways to reach `kind` that a test run takes: all that it has if [all are wanted](are_all_wanted); else two, in
+    /// which each of clear and encrypted, passive and active comes once.
     pub fn of(kind: ServerKind) -> Vec<Self> {
         let all = are_all_wanted();
-        // pyftpdlib 2.2.0 loses data connections that are both, and then sessions, as soon as a client has two: it does
-        // so with Python's ftplib as well (200 to 430 of 1,080 uploads by 6 threads; none lost with either alone).
-        let both = kind.encrypts() && kind != ServerKind::Pyftpdlib;
         let mut ways = vec![Self::Plain];
-        if all || !both {
-            ways.push(Self::Active);
-        }
-        if kind.encrypts() && (all || !both) {
-            ways.push(Self::Tls);
-        }
-        if both {
-            ways.push(Self::TlsActive);
+        match (kind.encrypts(), all) {
+            (true, false) => ways.push(Self::TlsActive),
+            (true, true) => ways.extend([Self::Active, Self::Tls, Self::TlsActive]),
+            (false, _) => ways.push(Self::Active),
         }
         if all && kind.encrypts_at_once() {
             ways.push(Self::Implicit);
