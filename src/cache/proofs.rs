@@ -134,6 +134,7 @@ impl Remote {
         self.show(&scratch);
         match tested {
             Err(Error::Denied(_) | Error::Unsupported(_)) => Ok(false),
+            Err(Error::Wire(error)) if error.is_refusal() => Ok(false),
             tested => tested,
         }
     }
