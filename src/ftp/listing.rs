@@ -100,6 +100,18 @@ impl Session {
                         return Err(unread(dir, &parsed));
                     }
                     debug!(error = %unread(dir, &parsed), "names alone are asked for");
+                    let listing = self.list_names(dir).await?;
+                    // A message that comes in place of a listing comes in place of names as well.
+                    if listing
+                        .entries
+                        .iter()
+                        .any(|entry| is_line(&body, &entry.name))
+                    {
+                        return Err(unread(dir, &parsed));
+                    }
+                    self.server
+                        .with_profile(|profile| profile.list = Some(false));
+                    return Ok(listing);
                 }
                 Err(error) if error.kind == ErrorKind::NotImplemented => {}
                 Err(error) => return Err(error),
@@ -115,6 +127,10 @@ impl Session {
     /// Hidden files may be missing: the listing is never complete.
     async fn list_names(&mut self, dir: &RemotePath) -> Result<Listing> {
         let (body, _) = self.list_by(dir, Command::bare("NLST"), |_| {}).await?;
+        if body.last().is_some_and(|&last| last != b'\n') {
+            let detail = "the names end within a line";
+            return Err(Error::new(ErrorKind::Cut, format!("NLST of {dir}"), detail));
+        }
         let mut entries = parse_names(&body);
         let paths: Vec<RemotePath> = entries.iter().map(|entry| dir.join(&entry.name)).collect();
         let entered = self.ask_each("CWD", &paths).await?;
@@ -342,6 +358,15 @@ impl Session {
 /// Whether `reply` says that the server has no such command.
 fn is_unknown(reply: &Reply) -> bool {
     matches!(reply.code, 500 | 502 | 504)
+}
+
+/// Whether a line of `body` is `name` and nothing more, but for a path before it.
+fn is_line(body: &[u8], name: &[u8]) -> bool {
+    let mut lines = body.split(|&byte| byte == b'\n');
+    lines.any(|line| {
+        let before = line.trim_ascii_end().strip_suffix(name.trim_ascii_end());
+        before.is_some_and(|before| before.is_empty() || before.ends_with(b"/"))
+    })
 }
 
 /// The entries that the lines of an `NLST` name: files of unknown size and time, until more is asked. Some servers put the
