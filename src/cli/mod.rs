@@ -87,7 +87,7 @@ pub fn from_process() -> Result<Setup, Error> {
     };
     let surroundings = Surroundings {
         home: folder("HOME"),
-        cache_home: folder("XDG_CACHE_HOME"),
+        state_home: folder("XDG_STATE_HOME"),
         password,
         ask: stdin()
             .is_terminal()

@@ -25,6 +25,7 @@ pub fn errno(error: &Error) -> Errno {
         Error::Stale => Errno::ESTALE,
         Error::SizeUnknown => Errno::EIO,
         Error::Local(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_i32),
+        Error::Before(error) => errno(error),
         Error::Remote(error) => remote(error),
     }
 }

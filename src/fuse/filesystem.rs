@@ -351,7 +351,7 @@ impl Filesystem for Adapter {
     ) {
         let vfs = self.vfs.clone();
         self.run(debug_span!("fsync", ino = ino.0, fh = fh.0), async move {
-            done(reply, vfs.flush(fh.0).await)
+            done(reply, vfs.sync_file(fh.0).await)
         });
     }
 
@@ -461,13 +461,15 @@ impl Filesystem for Adapter {
     fn fsyncdir(
         &self,
         _request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         _fh: FileHandle,
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        // Changes of names are done when they are acknowledged.
-        reply.ok();
+        let vfs = self.vfs.clone();
+        self.run(debug_span!("fsyncdir", ino = ino.0), async move {
+            done(reply, vfs.sync_dir(ino.0).await)
+        });
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {

@@ -10,12 +10,16 @@ mod error;
 mod file;
 mod handles;
 pub mod inodes;
+mod journal;
 mod namespace;
 mod overlay;
+mod queue;
+mod recover;
 mod rename;
 mod setattr;
 mod staging;
 mod unlink;
+mod writeback;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -34,6 +38,7 @@ use beside::Runs;
 use handles::{Handle, Handles};
 use inodes::{Inodes, Node};
 use overlay::Overlay;
+use queue::Queue;
 use staging::{Staged, Staging};
 
 pub use attr::{Attr, system_time, unix_seconds};
@@ -59,8 +64,12 @@ pub struct VfsConfig {
     pub umask: Option<u32>,
     /// Whether every change is refused.
     pub read_only: bool,
-    /// Folder that changes are staged in.
+    /// Folder that the journals are in.
     pub staging: PathBuf,
+    /// Names the journal in it: the same for the same server, login and root.
+    pub journal: String,
+    /// Whether changes are acknowledged when they are safe on this machine, and made on the server behind the user.
+    pub write_back: bool,
 }
 
 /// The filesystem.
@@ -76,6 +85,9 @@ pub struct Vfs {
     handles: Mutex<Handles>,
     overlay: Mutex<Overlay>,
     runs: Mutex<Runs>,
+    queue: Arc<Queue>,
+    /// Held by whoever renames a folder on the server, and shared by those who queue changes, whose paths it would change.
+    names: tokio::sync::RwLock<()>,
     /// Told whenever a file has lost its name, or keeps it after all.
     left: Notify,
     mounted: SystemTime,
@@ -92,7 +104,7 @@ impl Vfs {
         cache: CacheConfig,
         config: VfsConfig,
     ) -> std::result::Result<Self, String> {
-        let staging = Staging::new(&config.staging).map_err(|error| {
+        let staging = Staging::new(&config.staging, &config.journal).map_err(|error| {
             let path = config.staging.display();
             format!(
                 "cannot stage changes in {path}: {error}; name another folder with -o staging=DIR"
@@ -114,8 +126,10 @@ impl Vfs {
             .map_err(|error| format!("cannot show {root} of {host}: {error}"))?;
         remote.pool().warm_up();
         info!(%root, greeting = remote.pool().profile().greeting, "connected");
-        Ok(Self {
+        let vfs = Self {
             config,
+            queue: Arc::default(),
+            names: tokio::sync::RwLock::default(),
             inodes: Mutex::new(Inodes::new(root)),
             handles: Mutex::default(),
             overlay: Mutex::default(),
@@ -124,7 +138,10 @@ impl Vfs {
             remote,
             staging,
             mounted: SystemTime::now(),
-        })
+        };
+        vfs.recover()
+            .map_err(|error| format!("cannot read what an earlier mount left: {error}"))?;
+        Ok(vfs)
     }
 
     /// Sends everything not yet sent, and logs out.
@@ -135,9 +152,26 @@ impl Vfs {
         let mut unsent = Vec::new();
         let staged = self.inodes().staged();
         for ino in staged {
-            if let Err(error) = self.commit(ino).await {
-                unsent.push(self.rescue(ino, &error.to_string()));
+            // What is queued is waited for below.
+            if self.is_queued(ino) {
+                continue;
             }
+            let sent = match self.config.write_back {
+                true => self.acknowledge(ino).await,
+                false => self.commit(ino).await,
+            };
+            if let Err(error) = sent {
+                unsent.push(match self.config.write_back {
+                    true => self.kept(ino, &error),
+                    false => self.rescue(ino, &error.to_string()),
+                });
+            }
+        }
+        for (path, error) in self.queue.quiet().await {
+            let reason = error.map_or_else(String::new, |error| format!(": {error}"));
+            unsent.push(format!(
+                "{path}: not on the server yet{reason}; it is kept, and sent by the next mount"
+            ));
         }
         self.remote.pool().close().await;
         if unsent.is_empty() {
@@ -145,6 +179,14 @@ impl Vfs {
         } else {
             Err(unsent)
         }
+    }
+
+    /// What to tell the user of a file that stays in the journal.
+    fn kept(&self, ino: u64, error: &Error) -> String {
+        let journal = self.staging.journal().folder().display();
+        let path = self.named_path(ino);
+        let shown = path.map_or_else(|| "a file".to_owned(), |path| path.to_string());
+        format!("{shown}: not sent: {error}; it is kept in {journal}, and sent by the next mount")
     }
 
     /// Keeps the bytes of a staged file that could not be sent; what to tell the user.
@@ -176,6 +218,7 @@ impl Vfs {
             }
         };
         error!("{told}");
+        staged.settle();
         let mut inodes = self.inodes();
         if let Some(node) = inodes.get_mut(ino) {
             node.staged = None;
@@ -246,6 +289,12 @@ impl Vfs {
 
     fn staged(&self, ino: u64) -> Option<Arc<Staged>> {
         self.inodes().get(ino).and_then(|node| node.staged.clone())
+    }
+
+    /// Whether what is staged for `ino` waits to be sent, or is being sent.
+    fn is_queued(&self, ino: u64) -> bool {
+        self.named_path(ino)
+            .is_some_and(|path| self.queue.has_send(&path, ino))
     }
 
     fn writable(&self) -> Result<()> {
