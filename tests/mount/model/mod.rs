@@ -34,6 +34,7 @@ pub fn trials(kind: ServerKind, way: Way) -> Vec<Trial> {
         ("defaults", &[]),
         ("no_attr_timeout", &["attr_timeout=0"]),
         ("one_session", &["max_conns=1", "cache_size=1M"]),
+        ("write_back", &["writeback"]),
     ];
     let mounts = if way == Way::Plain {
         mounts
@@ -59,7 +60,7 @@ pub fn told_trials(kind: ServerKind) -> Vec<Trial> {
 fn one_script(kind: ServerKind, script: &Script) -> Result<(), Failed> {
     let server = Server::start(kind);
     let mount = ModelMount::of(&server, &[]);
-    let mut both = Both::new(&server, &mount, "case")?;
+    let mut both = Both::new(&server, &mount, "case", Sent::AtClose)?;
     Ok(both.run(script)?)
 }
 
@@ -84,6 +85,10 @@ fn any_operations(kind: ServerKind, way: Way, options: &[&str]) -> Result<(), Fa
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let cases = std::cell::Cell::new(0);
+    let sent = match options.contains(&"writeback") {
+        true => Sent::Later,
+        false => Sent::AtClose,
+    };
     // Refused there: see `odd_names.py`.
     let quoted = match kind {
         ServerKind::Ftpsrv => "c  d",
@@ -92,7 +97,7 @@ fn any_operations(kind: ServerKind, way: Way, options: &[&str]) -> Result<(), Fa
     let outcome = TestRunner::new_with_rng(config, rng).run(&script(quoted), |script| {
         cases.set(cases.get() + 1);
         let case = format!("case {}", cases.get());
-        Both::new(&server, &mount, &case)
+        Both::new(&server, &mount, &case, sent)
             .and_then(|mut both| both.run(&script))
             .map_err(TestCaseError::fail)
     });
@@ -124,7 +129,17 @@ struct Both<'a> {
     local: Side,
     on_server: PathBuf,
     mount: &'a ModelMount,
+    sent: Sent,
     _folder: tempfile::TempDir,
+}
+
+/// When the server has what was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// As soon as it is closed.
+    AtClose,
+    /// Some time after it is closed.
+    Later,
 }
 
 /// One of the two.
@@ -139,7 +154,7 @@ struct Handle {
 }
 
 impl<'a> Both<'a> {
-    fn new(server: &Server, mount: &'a ModelMount, case: &str) -> Result<Self, String> {
+    fn new(server: &Server, mount: &'a ModelMount, case: &str, sent: Sent) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let mounted = Side::new(mount.path.join(case));
         let local = Side::new(folder.path().join(case));
@@ -151,6 +166,7 @@ impl<'a> Both<'a> {
             local,
             on_server: server.root.join(case),
             mount,
+            sent,
             _folder: folder,
         })
     }
@@ -176,13 +192,19 @@ impl<'a> Both<'a> {
             if got != wanted {
                 return Err(at(differ(&got, &wanted)));
             }
-            self.compare().map_err(at)?;
+            self.compare().map_err(&at)?;
+            if self.sent == Sent::AtClose {
+                self.compare_all_on_server().map_err(at)?;
+            }
         }
         for side in [&mut self.mounted, &mut self.local] {
             side.handles.clear();
         }
         self.compare()
             .map_err(|what| format!("after closing all: {what}"))?;
+        self.sent_in_time()?;
+        self.compare()
+            .map_err(|what| format!("after all was sent: {what}"))?;
         // Releases come after the closes that caused them.
         let clean = within(DEADLINE, || scratch_files(&self.on_server).is_empty());
         if clean {
@@ -193,7 +215,38 @@ impl<'a> Both<'a> {
         }
     }
 
-    /// Sees that both trees and the server's disk are the same.
+    /// Sees that the server's disk is the same, at once or after a while.
+    fn sent_in_time(&self) -> Result<(), String> {
+        if self.sent == Sent::Later {
+            within(DEADLINE, || self.compare_all_on_server().is_ok());
+        }
+        self.compare_all_on_server()
+    }
+
+    fn compare_all_on_server(&self) -> Result<(), String> {
+        let wanted = self.local.tree()?;
+        for (name, wanted) in &wanted {
+            self.compare_on_server(name, wanted)?;
+        }
+        let on_server = Side::new(self.on_server.clone()).tree()?;
+        let scratch = |name: &&PathBuf| {
+            let name = name.file_name().unwrap_or_default();
+            !name.as_bytes().starts_with(b".ftpfs-")
+        };
+        match on_server
+            .keys()
+            .filter(scratch)
+            .find(|name| !wanted.contains_key(*name))
+        {
+            // A new file is sent while it is written.
+            Some(name) if self.sent == Sent::Later => {
+                Err(format!("{name:?} is still on the server"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sees that both trees are the same.
     fn compare(&self) -> Result<(), String> {
         let (wanted, got) = (self.local.tree()?, self.mounted.tree()?);
         let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
@@ -206,7 +259,6 @@ impl<'a> Both<'a> {
             if !got.shows(wanted) {
                 return Err(format!("{name:?}: the mount has {got:?}, not {wanted:?}"));
             }
-            self.compare_on_server(name, wanted)?;
         }
         for (slot, handle) in &self.local.handles {
             let (got, wanted) = (found(&self.mounted.handles[slot]), found(handle));
