@@ -166,23 +166,21 @@ impl Remote {
         Ok(())
     }
 
-    /// Gives the file `path` a name of our own beside it, which is not shown; that name. It is shown at `path` as `entry`
-    /// until the [`Moving`] is dropped.
+    /// Gives the file `path` the name `aside`, of our own, which is not shown. It is shown at `path` as `entry` until the
+    /// [`Moving`] is dropped.
     pub async fn hide_away(
         &self,
         path: &RemotePath,
+        aside: &RemotePath,
         entry: &Entry,
-    ) -> Result<(RemotePath, Moving)> {
-        let aside = super::uploads::scratch_name(path);
-        self.hide(&aside);
+    ) -> Result<Moving> {
+        self.hide(aside);
         let moving = self.moving_aside(path, entry);
-        match self.rename_once(path, &aside).await {
-            Ok(()) => Ok((aside, moving)),
-            Err(error) => {
-                self.show(&aside);
-                Err(error)
-            }
+        let moved = self.rename_once(path, aside).await;
+        if moved.is_err() {
+            self.show(aside);
         }
+        moved.map(|()| moving)
     }
 
     /// Takes [`Remote::hide_away`] back: the file `aside`, which is shown at `path` as `entry`, is there again.
@@ -209,17 +207,12 @@ impl Remote {
         self.patch(path, Patch::Remove(path.name().to_vec()));
     }
 
-    /// Moves the hidden file `path` to a hidden name beside `other`; that name.
-    pub async fn hide_elsewhere(
-        &self,
-        path: &RemotePath,
-        other: &RemotePath,
-    ) -> Result<RemotePath> {
-        let moved = super::uploads::scratch_name(other);
-        self.hide(&moved);
-        let outcome = self.rename_once(path, &moved).await;
-        self.show(if outcome.is_ok() { path } else { &moved });
-        outcome.map(|()| moved)
+    /// Moves the hidden file `path` to the hidden name `other`.
+    pub async fn hide_elsewhere(&self, path: &RemotePath, other: &RemotePath) -> Result<()> {
+        self.hide(other);
+        let outcome = self.rename_once(path, other).await;
+        self.show(if outcome.is_ok() { path } else { other });
+        outcome
     }
 
     /// RNFR and RNTO, and nothing else.

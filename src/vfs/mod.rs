@@ -21,6 +21,7 @@ mod staging;
 mod unlink;
 mod writeback;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -86,6 +87,8 @@ pub struct Vfs {
     overlay: Mutex<Overlay>,
     runs: Mutex<Runs>,
     queue: Arc<Queue>,
+    /// Names of our own on the server that hold files without a name, with their numbers in the journal.
+    own_names: Mutex<HashMap<RemotePath, u64>>,
     /// Held by whoever renames a folder on the server, and shared by those who queue changes, whose paths it would change.
     names: tokio::sync::RwLock<()>,
     /// Told whenever a file has lost its name, or keeps it after all.
@@ -129,6 +132,7 @@ impl Vfs {
         let vfs = Self {
             config,
             queue: Arc::default(),
+            own_names: Mutex::default(),
             names: tokio::sync::RwLock::default(),
             inodes: Mutex::new(Inodes::new(root)),
             handles: Mutex::default(),

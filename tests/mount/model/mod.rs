@@ -5,6 +5,7 @@
 //! before 2020, all others after. `FTPFS_TEST_CASES` asks for more cases than the few of a normal
 //! run, `FTPFS_TEST_SEED` for other ones.
 
+mod killed;
 mod operations;
 mod told;
 
@@ -45,7 +46,11 @@ pub fn trials(kind: ServerKind, way: Way) -> Vec<Trial> {
         let name = format!("{}{}::model::{name}", kind.name(), way.suffix());
         Trial::test(name, move || any_operations(kind, way, options))
     };
-    mounts.iter().map(trial).collect()
+    let mut trials: Vec<Trial> = mounts.iter().map(trial).collect();
+    if way == Way::Plain {
+        trials.extend(killed::trials(kind));
+    }
+    trials
 }
 
 /// The trials of [`told::scripts`] for one server.
@@ -67,6 +72,27 @@ fn one_script(kind: ServerKind, script: &Script) -> Result<(), Failed> {
 fn any_operations(kind: ServerKind, way: Way, options: &[&str]) -> Result<(), Failed> {
     let server = Server::reached_by(kind, way);
     let mount = ModelMount::of(&server, options);
+    let cases = std::cell::Cell::new(0);
+    let sent = match options.contains(&"writeback") {
+        true => Sent::Later,
+        false => Sent::AtClose,
+    };
+    run_cases(24, &script(odd_name(kind)), |script| {
+        cases.set(cases.get() + 1);
+        let case = format!("case {}", cases.get());
+        Both::new(&server, &mount, &case, sent)?.run(script)
+    })
+}
+
+/// Runs `case` on what chance chooses, `count` times unless more are asked for.
+fn run_cases<S: Strategy>(
+    count: u64,
+    chosen: &S,
+    case: impl Fn(&S::Value) -> Result<(), String>,
+) -> Result<(), Failed>
+where
+    S::Value: Clone,
+{
     let number = |name: &str, default: u64| -> Result<u64, Failed> {
         match std::env::var(name) {
             Ok(text) => Ok(text.parse()?),
@@ -75,7 +101,7 @@ fn any_operations(kind: ServerKind, way: Way, options: &[&str]) -> Result<(), Fa
     };
     let seed = number("FTPFS_TEST_SEED", 1)?;
     let config = Config {
-        cases: u32::try_from(number("FTPFS_TEST_CASES", 24)?)?,
+        cases: u32::try_from(number("FTPFS_TEST_CASES", count)?)?,
         failure_persistence: None,
         // Each takes a second or so.
         max_shrink_iters: 300,
@@ -84,32 +110,22 @@ fn any_operations(kind: ServerKind, way: Way, options: &[&str]) -> Result<(), Fa
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let cases = std::cell::Cell::new(0);
-    let sent = match options.contains(&"writeback") {
-        true => Sent::Later,
-        false => Sent::AtClose,
-    };
-    // Refused there: see `odd_names.py`.
-    let quoted = match kind {
-        ServerKind::Ftpsrv => "c  d",
-        _ => "c \"d",
-    };
-    let outcome = TestRunner::new_with_rng(config, rng).run(&script(quoted), |script| {
-        cases.set(cases.get() + 1);
-        let case = format!("case {}", cases.get());
-        Both::new(&server, &mount, &case, sent)
-            .and_then(|mut both| both.run(&script))
-            .map_err(TestCaseError::fail)
-    });
+    let outcome = TestRunner::new_with_rng(config, rng)
+        .run(chosen, |chosen| case(&chosen).map_err(TestCaseError::fail));
     match outcome {
         Ok(()) => Ok(()),
-        Err(TestError::Fail(reason, Script(operations))) => {
-            let list: Vec<String> = operations.iter().map(|op| format!("  {op:?}")).collect();
-            let list = list.join("\n");
-            let message = format!("FTPFS_TEST_SEED={seed}: {reason}\nafter\n{list}");
-            panic!("{message}")
+        Err(TestError::Fail(reason, chosen)) => {
+            panic!("FTPFS_TEST_SEED={seed}: {reason}\nafter\n{chosen:?}")
         }
         Err(error) => Err(error.to_string().into()),
+    }
+}
+
+/// A name that a server may have trouble with, but does not refuse: see `odd_names.py`.
+fn odd_name(kind: ServerKind) -> &'static str {
+    match kind {
+        ServerKind::Ftpsrv => "c  d",
+        _ => "c \"d",
     }
 }
 
@@ -213,6 +229,19 @@ impl<'a> Both<'a> {
             let left = scratch_files(&self.on_server);
             Err(format!("left on the server: {left:?}"))
         }
+    }
+
+    /// Applies `operations` to both, and sees that their outcomes are the same.
+    fn apply(&mut self, Script(operations): &Script) -> Result<(), String> {
+        for (step, operation) in operations.iter().enumerate() {
+            let wanted = self.local.apply(operation);
+            let got = self.mounted.apply(operation);
+            if got != wanted {
+                let what = differ(&got, &wanted);
+                return Err(format!("step {}, {operation:?}: {what}", step + 1));
+            }
+        }
+        Ok(())
     }
 
     /// Sees that the server's disk is the same, at once or after a while.
