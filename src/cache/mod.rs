@@ -42,8 +42,8 @@ pub use listings::{Folder, Item, Patch};
 use reader::Bounds;
 pub use reader::{Content, Version};
 pub use uploads::{End, Source, scratch_name};
-pub use veil::Moving;
 use veil::Veil;
+pub use veil::{Moving, OwnName, Tell};
 
 /// Bounds of the caches.
 #[derive(Clone, Debug)]
@@ -61,13 +61,13 @@ pub struct Remote {
 }
 
 /// Each mutex is held for a look or a change only, never across an await, and never together with another of these.
-#[derive(Debug)]
 struct Inner {
     pool: Pool,
     listings: Mutex<Listings>,
     blocks: Arc<Mutex<Blocks>>,
     contents: Mutex<Contents>,
     veil: Mutex<Veil>,
+    tell: Tell,
     /// Folders whose files' exact times are being asked.
     settling: Mutex<HashMap<RemotePath, exact::Asked>>,
     walks: Walks,
@@ -79,6 +79,14 @@ struct Inner {
     bounds: Bounds,
 }
 
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Which version of each file the block cache may hold.
 #[derive(Debug)]
 struct Contents {
@@ -87,8 +95,8 @@ struct Contents {
 }
 
 impl Remote {
-    /// The server behind `pool`, with nothing remembered yet.
-    pub fn new(pool: Pool, config: &CacheConfig) -> Self {
+    /// The server behind `pool`, with nothing remembered yet. Of names of ours on it, `tell` is told.
+    pub fn new(pool: Pool, config: &CacheConfig, tell: Tell) -> Self {
         let capacity = config.capacity_bytes.max(SMALLEST_CACHE);
         Self {
             inner: Arc::new(Inner {
@@ -100,6 +108,7 @@ impl Remote {
                     next_key: 0,
                 }),
                 veil: Mutex::default(),
+                tell,
                 settling: Mutex::default(),
                 walks: Walks::new(),
                 exact: Semaphore::new(EXACT_AT_ONCE),

@@ -216,7 +216,7 @@ impl Remote {
     }
 
     /// RNFR and RNTO, and nothing else.
-    pub(super) async fn rename_once(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+    pub async fn rename_once(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
         let done = on_session!(self.pool(), Retry::Never, session => session.rename(from, to));
         match done {
             // It is done if the old name is gone and the new one is there; a rename is one step on every server.
@@ -251,7 +251,7 @@ impl Remote {
         old: &Entry,
     ) -> Result<()> {
         let aside = super::uploads::scratch_name(to);
-        self.hide(&aside);
+        self.hide_aside(&aside, to);
         let moving = self.moving_aside(to, old);
         let outcome = async {
             self.rename_once(to, &aside).await?;

@@ -486,6 +486,9 @@ impl Vfs {
         });
         if let Ok(Some(now)) = now {
             self.remote.carry_content(ino, now);
+            if let Some(staged) = self.staged(ino) {
+                staged.state().carry_base(now);
+            }
         }
     }
 }

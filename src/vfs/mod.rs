@@ -29,7 +29,7 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 use tracing::{error, info};
 
-use crate::cache::{CacheConfig, Item, Remote};
+use crate::cache::{CacheConfig, Item, OwnName, Remote, Tell};
 use crate::ftp::config::ServerConfig;
 use crate::ftp::list::{Entry, Kind};
 use crate::ftp::{RemotePath, Server};
@@ -38,6 +38,7 @@ use crate::pool::{Pool, PoolConfig, Purpose};
 use beside::Runs;
 use handles::{Handle, Handles};
 use inodes::{Inodes, Node};
+use journal::{Intent, Record};
 use overlay::Overlay;
 use queue::Queue;
 use staging::{Staged, Staging};
@@ -87,8 +88,6 @@ pub struct Vfs {
     overlay: Mutex<Overlay>,
     runs: Mutex<Runs>,
     queue: Arc<Queue>,
-    /// Names of our own on the server that hold files without a name, with their numbers in the journal.
-    own_names: Mutex<HashMap<RemotePath, u64>>,
     /// Held by whoever renames a folder on the server, and shared by those who queue changes, whose paths it would change.
     names: tokio::sync::RwLock<()>,
     /// Told whenever a file has lost its name, or keeps it after all.
@@ -122,7 +121,9 @@ impl Vfs {
             .map_err(|error| explain(&host, &error))?;
         drop(lease);
         let root = pool.root();
-        let remote = Remote::new(pool, &cache);
+        let queue: Arc<Queue> = Arc::default();
+        queue.go_on_behind(staging.journal().left().last_number());
+        let remote = Remote::new(pool, &cache, own_names(&staging, &queue));
         remote
             .list(&root)
             .await
@@ -131,8 +132,7 @@ impl Vfs {
         info!(%root, greeting = remote.pool().profile().greeting, "connected");
         let vfs = Self {
             config,
-            queue: Arc::default(),
-            own_names: Mutex::default(),
+            queue,
             names: tokio::sync::RwLock::default(),
             inodes: Mutex::new(Inodes::new(root)),
             handles: Mutex::default(),
@@ -144,6 +144,7 @@ impl Vfs {
             mounted: SystemTime::now(),
         };
         vfs.recover()
+            .await
             .map_err(|error| format!("cannot read what an earlier mount left: {error}"))?;
         Ok(vfs)
     }
@@ -328,6 +329,30 @@ impl Vfs {
     fn overlay(&self) -> MutexGuard<'_, Overlay> {
         self.overlay.lock().expect("no panic while locked")
     }
+}
+
+/// Notes names of ours on the server in the journal: should this mount be killed, the next one clears them away.
+fn own_names(staging: &Staging, queue: &Arc<Queue>) -> Tell {
+    let (journal, queue) = (staging.journal().clone(), queue.clone());
+    let numbers = Mutex::new(HashMap::new());
+    Arc::new(move |name| {
+        let mut numbers = numbers.lock().expect("no panic while locked");
+        let (path, intent) = match name {
+            OwnName::Ours(path) => (path, Intent::Remove(path.clone(), Kind::File, None)),
+            OwnName::Aside(path, other) => (path, Intent::PutBack(path.clone(), other.clone())),
+            OwnName::Free(path) => {
+                if let Some(number) = numbers.remove(path) {
+                    journal.note_end(Record::Done(number));
+                }
+                return;
+            }
+        };
+        let number = queue.number();
+        journal.note_end(Record::Queued(number, intent));
+        if let Some(before) = numbers.insert(path.clone(), number) {
+            journal.note_end(Record::Done(before));
+        }
+    })
 }
 
 /// Why the first login failed, and what to do.

@@ -365,9 +365,10 @@ impl Vfs {
             let created = inodes.created_in(ino);
             let listed = |name: &Vec<u8>| entries.contains_key(name);
             // Sent while the listing was on its way, and too late to be in it.
-            if before.iter().any(|name| {
-                !created.contains(name) && !listed(name) && inodes.find(ino, name).is_some()
-            }) {
+            if before
+                .iter()
+                .any(|name| !created.contains(name) && !listed(name))
+            {
                 continue;
             }
             let new: Vec<_> = created.into_iter().filter(|name| !listed(name)).collect();

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::commit::{Plan, plan};
 use super::inodes::ROOT;
-use super::journal::{Intent, Pending};
+use super::journal::{Intent, Pending, Record};
 use super::queue::Work;
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
@@ -21,7 +21,7 @@ use crate::ftp::{RemotePath, Wishes};
 
 impl Vfs {
     /// Queues what the journal has.
-    pub(super) fn recover(&self) -> io::Result<()> {
+    pub(super) async fn recover(&self) -> Result<()> {
         let left = self.staging.journal().left();
         if left.is_empty() {
             return Ok(());
@@ -31,18 +31,31 @@ impl Vfs {
             changes = left.changes.len(),
             "an earlier mount left changes that were not sent: they are sent now"
         );
-        self.queue.go_on_behind(left.last_number());
+        let resumed: Vec<&RemotePath> = left
+            .files
+            .values()
+            .filter_map(|pending| pending.sent_to.as_ref())
+            .collect();
         for (number, change) in left.changes {
-            self.queue_left(number, change);
+            match change {
+                Intent::PutBack(aside, path) => {
+                    self.put_back(&aside, &path).await?;
+                    self.staging.journal().note_end(Record::Done(number));
+                }
+                // What it holds is gone on with.
+                Intent::Remove(own, ..) if resumed.contains(&&own) => {
+                    self.remote.hide(&own);
+                    self.staging.journal().note_end(Record::Done(number));
+                }
+                change => self.queue_left(number, change),
+            }
         }
         for (content, pending) in left.files {
             let staged = match self.staging.restore(content, &pending) {
                 Ok(staged) => staged,
                 Err(error) => {
                     error!(path = %pending.path, %error, "what was written to this file by an earlier mount is lost");
-                    self.staging
-                        .journal()
-                        .note_end(super::journal::Record::Settled(content));
+                    self.staging.journal().note_end(Record::Settled(content));
                     continue;
                 }
             };
@@ -63,6 +76,19 @@ impl Vfs {
         Ok(())
     }
 
+    /// The last mount ended while it replaced the file at `path`, which it had moved to `aside`.
+    async fn put_back(&self, aside: &RemotePath, path: &RemotePath) -> Result<()> {
+        if self.remote.stat_now(aside).await?.is_none() {
+            return Ok(());
+        }
+        match self.remote.stat_now(path).await? {
+            Some(_) => self.remote.remove_file(aside).await?,
+            None => self.remote.rename_once(aside, path).await?,
+        }
+        self.remote.expire(path);
+        Ok(())
+    }
+
     fn queue_left(&self, number: u64, change: Intent) {
         match change {
             Intent::MakeDir(path, mode) => {
@@ -76,6 +102,8 @@ impl Vfs {
             Intent::Remove(path, kind, was) => {
                 self.queue.add(number, &path, Work::Remove(kind, was))
             }
+            // Done before anything is shown.
+            Intent::PutBack(..) => {}
             Intent::SetMode(path, mode) => {
                 let ino = self.intern_path(&path, Kind::Dir);
                 self.queue.add(number, &path, Work::SetMode(ino, mode));

@@ -497,6 +497,13 @@ impl State {
         self.changed || self.mtime.is_some() || self.mode.is_some()
     }
 
+    /// The base has another time now, which we set ourselves.
+    pub fn carry_base(&mut self, now: Version) {
+        if let Some(base) = self.base.as_mut().filter(|base| base.size == now.size) {
+            base.modified = now.modified;
+        }
+    }
+
     /// Takes the place of `base`, of which it has nothing.
     pub fn stands_over(&mut self, base: Option<Version>) {
         self.base = base;

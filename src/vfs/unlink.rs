@@ -1,12 +1,9 @@
 //! Removing names. What is open outlives its name: under another, hidden one if it is still needed from the server.
 
-use std::collections::HashMap;
-use std::sync::MutexGuard;
-
 use tracing::warn;
 
 use super::attr::version;
-use super::journal::{Intent, Record};
+use super::journal::Intent;
 use super::queue::Work;
 use super::{Attr, Error, Result, Vfs, unix_seconds};
 use crate::cache::{self, Moving, Version, scratch_name};
@@ -149,7 +146,7 @@ impl Vfs {
             if !matches!(held, Ok(true)) {
                 continue;
             }
-            let own = self.own_name(dir)?;
+            let own = scratch_name(dir);
             let moved = self.remote.hide_elsewhere(&path, &own).await;
             if moved.is_ok() {
                 let mut inodes = self.inodes();
@@ -158,7 +155,6 @@ impl Vfs {
                     node.kept_at = Some(own.clone());
                 }
             }
-            self.end_own_name(if moved.is_ok() { &path } else { &own });
             if let Some(kept) = self.drop_handle(ino) {
                 self.remove_kept(&kept).await;
             }
@@ -219,14 +215,9 @@ impl Vfs {
         if !matches!(still_open, Ok(true)) {
             return Ok(Aside::NotNeeded);
         }
-        let hidden = async {
-            let own = self.own_name(path)?;
-            let moving = self.remote.hide_away(path, &own, &item.entry).await;
-            let moving = moving.inspect_err(|_| self.end_own_name(&own))?;
-            Result::Ok((own, moving))
-        };
-        let hidden = hidden.await;
-        let (kept_at, moving) = hidden.inspect_err(|_| drop(self.drop_handle(ino)))?;
+        let kept_at = scratch_name(path);
+        let hidden = self.remote.hide_away(path, &kept_at, &item.entry).await;
+        let moving = hidden.inspect_err(|_| drop(self.drop_handle(ino)))?;
         let mut inodes = self.inodes();
         self.remote.moved(ino, &kept_at);
         if let Some(node) = inodes.get_mut(ino) {
@@ -256,7 +247,6 @@ impl Vfs {
         };
         let kept = self.with_node(ino, |node| node.kept_at.clone());
         if let Ok(Some(kept)) = kept {
-            self.end_own_name(&kept);
             if let Err(error) = self.remote.put_back(&kept, path, &entry).await {
                 warn!(%path, at = %kept, %error, "the file moved aside could not be moved back");
             }
@@ -317,32 +307,6 @@ impl Vfs {
             warn!(path = %kept, %error, "a removed file that was open is left on the server");
         }
         self.remote.show(kept);
-        self.end_own_name(kept);
-    }
-
-    /// A name of our own beside `path`, for a file that outlives its name: the next mount removes what is there, should
-    /// this one be killed.
-    fn own_name(&self, path: &RemotePath) -> Result<RemotePath> {
-        let own = scratch_name(path);
-        let number = self.queue.number();
-        let intent = Intent::Remove(own.clone(), Kind::File, None);
-        self.staging
-            .journal()
-            .note(Record::Queued(number, intent))?;
-        self.own_names().insert(own.clone(), number);
-        Ok(own)
-    }
-
-    /// Ends [`Vfs::own_name`].
-    fn end_own_name(&self, own: &RemotePath) {
-        let number = self.own_names().remove(own);
-        if let Some(number) = number {
-            self.staging.journal().note_end(Record::Done(number));
-        }
-    }
-
-    fn own_names(&self) -> MutexGuard<'_, HashMap<RemotePath, u64>> {
-        self.own_names.lock().expect("no panic while locked")
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Intent {
     MakeDir(RemotePath, u32),
     /// The removal of what is at a path, which was of this kind, and of this version if it was a file.
     Remove(RemotePath, Kind, Option<Version>),
+    /// What is at the first path, a name of ours, belongs to the second, unless something is there.
+    PutBack(RemotePath, RemotePath),
     /// Permission bits.
     SetMode(RemotePath, u32),
     /// A time of modification, Unix seconds.
