@@ -109,7 +109,9 @@ impl ModelMount {
     /// Files that the journals hold of what is not on the server yet.
     pub fn unsent(&self) -> Vec<PathBuf> {
         let journals = fs::read_dir(self.folder.path().join(STAGING));
+        // Beside them are the copies of what could not be sent, and was said so.
         let journals = journals.into_iter().flatten().flatten();
+        let journals = journals.filter(|journal| journal.file_name() != "unsent");
         let held = journals.flat_map(|journal| fs::read_dir(journal.path()).into_iter().flatten());
         let held = held.flatten().map(|entry| entry.path());
         held.filter(|path| !["lock", "log"].iter().any(|name| path.ends_with(name)))

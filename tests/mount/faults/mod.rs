@@ -6,10 +6,12 @@ mod replies;
 mod transfers;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
+use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
@@ -72,10 +74,30 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Writes a file as programs do that look at what `close` says.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut local = tempfile::NamedTempFile::new()?;
     local.write_all(content)?;
-    let output = run("cp", [local.path(), path]);
+    outcome(&run("cp", [local.path(), path]))
+}
+
+/// Adds to a file, likewise.
+pub fn append(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut local = tempfile::NamedTempFile::new()?;
+    local.write_all(content)?;
+    let word = |word: &str, path: &Path| {
+        let mut whole = OsString::from(word);
+        whole.push(path);
+        whole
+    };
+    let flags = ["oflag=append", "conv=notrunc", "bs=64K", "status=none"].map(OsString::from);
+    let arguments = [word("if=", local.path()), word("of=", path)]
+        .into_iter()
+        .chain(flags);
+    outcome(&run("dd", arguments))
+}
+
+/// What a program of the system says of its failure.
+fn outcome(output: &Output) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
@@ -89,6 +111,8 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         Errno::IO,
         Errno::TIMEDOUT,
         Errno::STALE,
+        Errno::HOSTUNREACH,
+        Errno::BUSY,
     ];
     let words = |errno: &&Errno| {
         let text = io::Error::from(**errno).to_string();
