@@ -18,7 +18,8 @@ impl Remote {
     pub async fn make_dir(&self, path: &RemotePath) -> Result<()> {
         let mut done = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
         if self.is_undone(path, &done, Expected::Dir).await? {
-            done = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
+            let again = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
+            done = self.unless_done(path, again, Expected::Dir).await;
         }
         match self.settle_doubt(path, done, Expected::Dir).await {
             Ok(()) => {
@@ -37,7 +38,8 @@ impl Remote {
     pub async fn remove_dir(&self, path: &RemotePath) -> Result<()> {
         let mut done = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
         if self.is_undone(path, &done, Expected::Nothing).await? {
-            done = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
+            let again = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
+            done = self.unless_done(path, again, Expected::Nothing).await;
         }
         match self.settle_doubt(path, done, Expected::Nothing).await {
             Ok(()) => {
@@ -61,7 +63,8 @@ impl Remote {
     pub async fn remove_file(&self, path: &RemotePath) -> Result<()> {
         let mut done = on_session!(self.pool(), Retry::Never, session => session.delete(path));
         if self.is_undone(path, &done, Expected::Nothing).await? {
-            done = on_session!(self.pool(), Retry::Never, session => session.delete(path));
+            let again = on_session!(self.pool(), Retry::Never, session => session.delete(path));
+            done = self.unless_done(path, again, Expected::Nothing).await;
         }
         match self.settle_doubt(path, done, Expected::Nothing).await {
             Ok(()) => {
@@ -224,8 +227,16 @@ impl Remote {
                 match (self.stat_now(from).await, self.stat_now(to).await) {
                     (Ok(None), Ok(Some(_))) => Ok(()),
                     (Ok(Some(_)), _) => {
-                        self.understand(from, self.rename_again(from, to).await)
-                            .await
+                        let again = self.rename_again(from, to).await;
+                        let refused = matches!(&again, Err(error) if error.is_refusal());
+                        // The first one may have been under way when the server was asked.
+                        if refused
+                            && let (Ok(None), Ok(Some(_))) =
+                                (self.stat_now(from).await, self.stat_now(to).await)
+                        {
+                            return Ok(());
+                        }
+                        self.understand(from, again).await
                     }
                     _ => {
                         self.patch(from, Patch::Doubt);
@@ -310,6 +321,29 @@ impl Remote {
             }
             _ => Ok(false),
         }
+    }
+
+    /// A second attempt that is refused, because the first one was under way when the server was asked whether it was
+    /// done, is done.
+    async fn unless_done(
+        &self,
+        path: &RemotePath,
+        again: ftp::Result<()>,
+        expected: Expected,
+    ) -> ftp::Result<()> {
+        let Err(error) = again else {
+            return Ok(());
+        };
+        if error.is_refusal()
+            && let Ok(found) = self.stat_now(path).await
+            && matches!(
+                expected.compare(found.map(|item| item.entry.kind)),
+                Outcome::Done
+            )
+        {
+            return Ok(());
+        }
+        Err(error)
     }
 
     /// After a lost answer: whether `path` is as `expected` now.

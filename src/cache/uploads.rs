@@ -388,6 +388,8 @@ impl Remote {
                 self.clean(scratch).await;
                 Ok(Entry { mode, ..entry })
             }
+            // Somebody took our own file away: nothing is said of the one at `path`.
+            Err(Error::Absent(_)) => Err(Error::Stale(path.clone())),
             Err(error) => Err(error),
         }
     }

@@ -292,11 +292,12 @@ impl Vfs {
         let mut inodes = self.inodes();
         let node = inodes.get_mut(ino)?;
         node.handles = node.handles.saturating_sub(1);
-        let kept = if node.handles == 0 {
-            node.kept_at.take()
-        } else {
-            None
-        };
+        let last = node.handles == 0;
+        let kept = if last { node.kept_at.take() } else { None };
+        if last && node.unlinked {
+            // Nobody can ask for it any more.
+            node.staged = None;
+        }
         inodes.release(ino);
         kept
     }
