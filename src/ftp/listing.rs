@@ -127,10 +127,6 @@ impl Session {
     /// Hidden files may be missing: the listing is never complete.
     async fn list_names(&mut self, dir: &RemotePath) -> Result<Listing> {
         let (body, _) = self.list_by(dir, Command::bare("NLST"), |_| {}).await?;
-        if body.last().is_some_and(|&last| last != b'\n') {
-            let detail = "the names end within a line";
-            return Err(Error::new(ErrorKind::Cut, format!("NLST of {dir}"), detail));
-        }
         let mut entries = parse_names(&body);
         let paths: Vec<RemotePath> = entries.iter().map(|entry| dir.join(&entry.name)).collect();
         let entered = self.ask_each("CWD", &paths).await?;
@@ -199,7 +195,35 @@ impl Session {
     }
 
     /// The whole answer of a listing command in `dir`, and its final reply.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cut`] for one that ends within a line, whatever the reply says: what its last line says may be wrong.
+    /// Unless it does so twice at the same place: then this server ends its listings like that.
     async fn list_by(
+        &mut self,
+        dir: &RemotePath,
+        command: Command,
+        mut received: impl FnMut(&[u8]),
+    ) -> Result<(BytesMut, Reply)> {
+        let operation = format!("{command} of {dir}");
+        let (body, reply) = self.list_once(dir, command.clone(), &mut received).await?;
+        let is_cut = |body: &[u8]| body.last().is_some_and(|&last| last != b'\n');
+        if !is_cut(&body) || self.knows(|profile| profile.last_line_open) == Some(true) {
+            return Ok((body, reply));
+        }
+        let (again, reply) = self.list_once(dir, command, received).await?;
+        if is_cut(&again) {
+            if again != body {
+                let detail = "the listing ends within a line";
+                return Err(Error::new(ErrorKind::Cut, operation, detail));
+            }
+            self.server
+                .with_profile(|profile| profile.last_line_open = Some(true));
+        }
+        Ok((again, reply))
+    }
+
+    async fn list_once(
         &mut self,
         dir: &RemotePath,
         command: Command,

@@ -299,7 +299,8 @@ impl Vfs {
     /// Whether what is staged for `ino` waits to be sent, or is being sent.
     fn is_queued(&self, ino: u64) -> bool {
         self.named_path(ino)
-            .is_some_and(|path| self.queue.has_send(&path, ino))
+            .zip(self.staged(ino))
+            .is_some_and(|(path, staged)| self.queue.has_send(&path, staged.content()))
     }
 
     fn writable(&self) -> Result<()> {

@@ -18,8 +18,8 @@ use crate::ftp::list::{Entry, Kind, Modified, Precision};
 /// What is to be done at a path.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// What is staged for the inode is sent.
-    Send(u64),
+    /// What is staged for the inode is sent, if it is still this content: a name that is used again gets the same number.
+    Send { ino: u64, content: u64 },
     /// A folder is made, which is shown like this.
     MakeDir(Entry),
     /// What is there, of this kind, is removed; a file only in this version, where one is given.
@@ -74,6 +74,12 @@ struct Queued {
     running: bool,
 }
 
+impl Queued {
+    fn sends(&self, own: u64) -> bool {
+        matches!(self.work, Work::Send { content, .. } if content == own)
+    }
+}
+
 /// What is queued for one path, as of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -88,7 +94,7 @@ impl View {
         let mut shown = item;
         for work in &self.works {
             match work {
-                Work::Send(_) => {}
+                Work::Send { .. } => {}
                 Work::MakeDir(entry) => shown = Some(Item::unsettled(entry.clone())),
                 Work::Remove(..) => shown = None,
                 Work::SetMode(_, mode) => {
@@ -245,13 +251,14 @@ impl Queue {
         state.changes.is_empty() || state.bearing_on(path).next().is_none()
     }
 
-    /// Takes what is queued to be sent of `ino` back, if that has not begun; whether it was.
-    pub fn take_back(&self, path: &RemotePath, ino: u64) -> Option<u64> {
+    /// Takes the content `own`, which is queued to be sent to `path`, back if that has not begun; its number.
+    pub fn take_back(&self, path: &RemotePath, own: u64) -> Option<u64> {
         let mut state = self.state();
         let number = *state.at.get(path)?.iter().find(|number| {
-            state.changes.get(number).is_some_and(|queued| {
-                matches!(queued.work, Work::Send(sent) if sent == ino) && !queued.running
-            })
+            state
+                .changes
+                .get(number)
+                .is_some_and(|queued| queued.sends(own) && !queued.running)
         })?;
         state.remove(number);
         drop(state);
@@ -260,12 +267,12 @@ impl Queue {
         Some(number)
     }
 
-    /// Whether `ino` is queued to be sent to `path`.
-    pub fn has_send(&self, path: &RemotePath, ino: u64) -> bool {
+    /// Whether the content `own` is queued to be sent to `path`.
+    pub fn has_send(&self, path: &RemotePath, own: u64) -> bool {
         let state = self.state();
         let numbers = state.at.get(path).into_iter().flatten();
         let mut queued = numbers.filter_map(|number| state.changes.get(number));
-        queued.any(|queued| matches!(queued.work, Work::Send(sent) if sent == ino))
+        queued.any(|queued| queued.sends(own))
     }
 
     /// Waits until nothing is queued that bears on `path`.
@@ -405,7 +412,7 @@ impl State {
         let numbers = self.at.get(path).into_iter().flatten();
         let works = numbers.filter_map(|number| Some(self.changes.get(number)?.work.clone()));
         works
-            .filter(|work| !matches!(work, Work::Send(_)))
+            .filter(|work| !matches!(work, Work::Send { .. }))
             .collect()
     }
 

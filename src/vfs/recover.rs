@@ -71,7 +71,8 @@ impl Vfs {
             }
             self.with_node(ino, |node| node.staged = Some(Arc::new(staged)))
                 .ok();
-            self.queue.add(number, &pending.path, Work::Send(ino));
+            self.queue
+                .add(number, &pending.path, Work::Send { ino, content });
         }
         Ok(())
     }

@@ -183,12 +183,13 @@ impl Vfs {
             }
         }
         let closed = staged.state().closed;
-        if self.queue.take_back(&from, source.ino).is_none() && closed {
+        if self.queue.take_back(&from, staged.content()).is_none() && closed {
             // Just about to be sent.
             return Ok(false);
         }
         if let Some(target) = target {
-            let queued = self.queue.take_back(&to, target.ino);
+            let queued = staged_of(target.ino)
+                .and_then(|staged| self.queue.take_back(&to, staged.content()));
             let pending = staged_of(target.ino).is_some_and(|staged| staged.state().closed);
             if queued.is_none() && pending {
                 if closed {

@@ -207,6 +207,11 @@ impl Staging {
 }
 
 impl Staged {
+    /// The number of its content in the journal, which no other staged file has.
+    pub fn content(&self) -> u64 {
+        self.content.number
+    }
+
     /// What it holds. Never kept across an await.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while locked")

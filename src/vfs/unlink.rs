@@ -50,12 +50,15 @@ impl Vfs {
         let path = self.path(parent)?.join(name);
         let _leaving = self.leave(attr.ino);
         // Rather not sent at all.
-        let queued = self.queue.take_back(&path, attr.ino);
+        let content = self.staged(attr.ino).map(|staged| staged.content());
+        let queued =
+            content.and_then(|content| Some((content, self.queue.take_back(&path, content)?)));
         let aside = match self.remove_from_server(&attr, &path).await {
             Ok(aside) => aside,
             Err(error) => {
-                if let Some(number) = queued {
-                    self.queue.add(number, &path, Work::Send(attr.ino));
+                if let Some((content, number)) = queued {
+                    let ino = attr.ino;
+                    self.queue.add(number, &path, Work::Send { ino, content });
                 }
                 return Err(error);
             }

@@ -27,7 +27,7 @@ impl Vfs {
             let (number, path, work) = self.queue.next().await;
             match self.perform(&path, &work).await {
                 Ok(()) => {
-                    if !matches!(work, Work::Send(_)) {
+                    if !matches!(work, Work::Send { .. }) {
                         self.staging.journal().note_end(Record::Done(number));
                     }
                     self.queue.end(number);
@@ -50,7 +50,7 @@ impl Vfs {
     async fn perform(&self, path: &RemotePath, work: &Work) -> Result<()> {
         debug!(%path, ?work, "behind the user");
         match work {
-            Work::Send(ino) => self.send_queued(*ino).await,
+            Work::Send { ino, content } => self.send_queued(*ino, *content).await,
             Work::MakeDir(entry) => {
                 match self.remote.make_dir(path).await {
                     // By somebody else, or by an earlier mount whose journal ended before it said so.
@@ -93,10 +93,14 @@ impl Vfs {
     }
 
     /// Sends what is staged for `ino`, unless a program is about to close it again; then lets it go.
-    async fn send_queued(&self, ino: u64) -> Result<()> {
+    async fn send_queued(&self, ino: u64, content: u64) -> Result<()> {
         let Some((staged, order)) = self.hold_staged(ino).await else {
             return Ok(());
         };
+        if staged.content() != content {
+            // Another file of the same name by now, which has a turn of its own.
+            return Ok(());
+        }
         // Attributes that are set while it is sent are sent after it.
         let due = || {
             let state = staged.state();
@@ -113,7 +117,7 @@ impl Vfs {
     /// A change that cannot be made is not tried again by this mount. What was written is kept.
     fn give_up(&self, number: u64, path: &RemotePath, work: &Work, error: Error) {
         match work {
-            Work::Send(ino) => {
+            Work::Send { ino, .. } => {
                 let kept = self.staging.journal().folder().display().to_string();
                 error!(%path, %error, kept, "cannot be sent; its content is kept, and tried again by the next mount or write");
                 if let Some(staged) = self.staged(*ino) {
@@ -182,7 +186,14 @@ impl Vfs {
         staged.note_closed(path, number)?;
         self.staging.journal().sync().await?;
         staged.state().closed = true;
-        self.queue.add_held(number, path, Work::Send(ino));
+        self.queue.add_held(
+            number,
+            path,
+            Work::Send {
+                ino,
+                content: staged.content(),
+            },
+        );
         let queue = self.queue.clone();
         tokio::spawn(async move {
             tokio::time::sleep(MOMENT).await;
