@@ -268,7 +268,14 @@ impl Session {
         }
         stream.close_receiving().await;
         received(&body);
+        let said_begun = self.said_begun;
         let reply = self.finish(&operation).await?;
+        // A reply to something else, as to the `CWD` once more: no folder is empty by that. 226 is about a transfer.
+        if body.is_empty() && !said_begun && reply.code != 226 {
+            self.state = State::Broken;
+            let detail = format!("no listing came before its end: {reply}");
+            return Err(Error::new(ErrorKind::Protocol, operation, detail));
+        }
         Ok((body, reply))
     }
 
