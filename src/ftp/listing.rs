@@ -101,12 +101,8 @@ impl Session {
                     }
                     debug!(error = %unread(dir, &parsed), "names alone are asked for");
                     let listing = self.list_names(dir).await?;
-                    // A message that comes in place of a listing comes in place of names as well.
-                    if listing
-                        .entries
-                        .iter()
-                        .any(|entry| is_line(&body, &entry.name))
-                    {
+                    // A message in place of the one, and nothing of the other: that is no empty folder.
+                    if listing.entries.is_empty() {
                         return Err(unread(dir, &parsed));
                     }
                     self.server
@@ -135,8 +131,42 @@ impl Session {
                 entry.kind = Kind::Dir;
             }
         }
+        // A message that comes in place of names looks like one.
+        let first = entries.first().map(|entry| entry.name.clone());
+        entries = self.known_names(dir, entries).await?;
+        if let (true, Some(first)) = (entries.is_empty(), first) {
+            let detail = "the server knows nothing by the names that it lists";
+            return Err(Error::protocol(format!("NLST of {dir}"), detail, &first));
+        }
         let complete = false;
         Ok(Listing { entries, complete })
+    }
+
+    /// The folders of `entries`, and the files that the server knows by `SIZE` or `MDTM`; where it has neither command,
+    /// those whose names have no blank, as messages have.
+    async fn known_names(&mut self, dir: &RemotePath, entries: Vec<Entry>) -> Result<Vec<Entry>> {
+        let files = entries.iter().filter(|entry| entry.kind != Kind::Dir);
+        let files: Vec<RemotePath> = files.map(|entry| dir.join(&entry.name)).collect();
+        let sizes = self.ask_each("SIZE", &files).await?;
+        let times = self.ask_each("MDTM", &files).await?;
+        let lacks = |replies: &[Option<Reply>]| replies.iter().flatten().any(is_unknown);
+        let asked = !lacks(&sizes) || !lacks(&times);
+        let says = |reply: Option<Reply>| reply.is_some_and(|reply| reply.is_success());
+        let mut answers = sizes.into_iter().zip(times);
+        let mut is_known = |entry: &Entry| {
+            let known = answers
+                .next()
+                .is_some_and(|(size, time)| says(size) || says(time));
+            if asked {
+                known
+            } else {
+                !entry.name.contains(&b' ')
+            }
+        };
+        Ok(entries
+            .into_iter()
+            .filter(|entry| entry.kind == Kind::Dir || is_known(entry))
+            .collect())
     }
 
     /// Lists all of `dirs` in one flight over the control connection, by `STAT` (RFC 959 s4.1.3); `None` for each whose
@@ -389,15 +419,6 @@ impl Session {
 /// Whether `reply` says that the server has no such command.
 fn is_unknown(reply: &Reply) -> bool {
     matches!(reply.code, 500 | 502 | 504)
-}
-
-/// Whether a line of `body` is `name` and nothing more, but for a path before it.
-fn is_line(body: &[u8], name: &[u8]) -> bool {
-    let mut lines = body.split(|&byte| byte == b'\n');
-    lines.any(|line| {
-        let before = line.trim_ascii_end().strip_suffix(name.trim_ascii_end());
-        before.is_some_and(|before| before.is_empty() || before.ends_with(b"/"))
-    })
 }
 
 /// The entries that the lines of an `NLST` name: files of unknown size and time, until more is asked. Some servers put the

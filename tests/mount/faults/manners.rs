@@ -139,7 +139,7 @@ pub(super) fn foreign_address(odd: &Odd) {
 }
 
 /// Takes away all but `NLST`, and what shows a file that is not listed.
-fn names_only(odd: &Odd) {
+pub(super) fn names_only(odd: &Odd) {
     odd.features(&["REST STREAM", "SIZE", "MDTM", "MFMT"]);
     odd.refuse("MLSD", 502);
     odd.refuse("MLST", 502);

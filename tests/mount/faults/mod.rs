@@ -52,6 +52,10 @@ pub fn trials() -> Vec<Trial> {
         trial("a_dropped_connection_at_any_verb", dropped_at_each_verb),
         trial("a_421_at_any_verb", closing_at_each_verb),
         trial("a_listing_that_fails_is_no_empty_folder", failed_listings),
+        trial(
+            "a_message_in_place_of_a_listing_is_no_name",
+            messages_for_listings,
+        ),
         trial("a_server_that_is_gone_loses_no_files", server_gone),
         trial("a_full_disk_is_enospc", full_disk),
         trial("a_refused_rename_over_a_file", refused_rename_over),
