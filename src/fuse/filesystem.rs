@@ -366,10 +366,14 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let vfs = self.vfs.clone();
+        // First of all: the removal of the file may be the next request, and is handled beside this.
+        let closing = vfs.closing(fh.0);
         self.run(debug_span!("release", ino = ino.0, fh = fh.0), async move {
             // The kernel waits for nothing here, and an unmount does not wait for the answer.
             reply.ok();
-            vfs.release(fh.0).await;
+            if let Some(closing) = closing {
+                vfs.close(closing).await;
+            }
         });
     }
 

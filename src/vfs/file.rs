@@ -44,6 +44,14 @@ pub struct Opened {
     pub direct_io: bool,
 }
 
+/// A handle that is about to be closed.
+#[derive(Debug)]
+#[must_use]
+pub struct Closing {
+    ino: u64,
+    write: bool,
+}
+
 impl Vfs {
     /// Opens the file `ino`.
     pub async fn open(&self, ino: u64, access: Access) -> Result<Opened> {
@@ -267,12 +275,29 @@ impl Vfs {
         }
     }
 
-    /// Closes the file `fh`. What was written after the last flush (through a mapping) is sent; a failure is logged, and
-    /// the bytes are kept.
+    /// Closes the file `fh`: [`Vfs::closing`] and [`Vfs::close`].
     pub async fn release(&self, fh: u64) {
+        if let Some(closing) = self.closing(fh) {
+            self.close(closing).await;
+        }
+    }
+
+    /// Begins to close the file `fh`, without waiting: removed from now on, it needs not be kept for this handle. `None` if
+    /// there is no such handle.
+    pub fn closing(&self, fh: u64) -> Option<Closing> {
         let Some(Handle::File { ino, write, .. }) = self.handles().remove(fh) else {
-            return;
+            return None;
         };
+        if let Some(node) = self.inodes().get_mut(ino) {
+            node.closing += 1;
+        }
+        Some(Closing { ino, write })
+    }
+
+    /// Ends what [`Vfs::closing`] began. What was written after the last flush (through a mapping) is sent; a failure is
+    /// logged, and the bytes are kept.
+    pub async fn close(&self, closing: Closing) {
+        let Closing { ino, write } = closing;
         if write {
             let last = self.with_node(ino, |node| {
                 node.writers = node.writers.saturating_sub(1);
@@ -281,6 +306,9 @@ impl Vfs {
             if matches!(last, Ok(true)) {
                 self.unstage(ino).await;
             }
+        }
+        if let Some(node) = self.inodes().get_mut(ino) {
+            node.closing = node.closing.saturating_sub(1);
         }
         if let Some(kept) = self.drop_handle(ino) {
             self.remove_kept(&kept).await;

@@ -45,7 +45,7 @@ use staging::{Staged, Staging};
 
 pub use attr::{Attr, system_time, unix_seconds};
 pub use error::{Error, Result};
-pub use file::{Access, Opened};
+pub use file::{Access, Closing, Opened};
 pub use inodes::ROOT;
 pub use namespace::{DirEntry, Enough};
 pub use rename::Replace;

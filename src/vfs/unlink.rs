@@ -188,7 +188,7 @@ impl Vfs {
     /// Before a file loses its name: what is open and not all here is moved to a name of our own.
     pub(super) async fn set_aside(&self, ino: u64, path: &RemotePath) -> Result<Aside> {
         let (staged, open) = self
-            .with_node(ino, |node| (node.staged.clone(), node.handles > 0))
+            .with_node(ino, |node| (node.staged.clone(), node.is_open()))
             .unwrap_or((None, false));
         if let Some(staged) = &staged {
             // What was sent of it so far would stay under the name that it loses.
@@ -211,7 +211,7 @@ impl Vfs {
         let item = self.remote.stat(path).await?.ok_or(Error::NotFound)?;
         // One handle is ours until this is over: the last one removes what is kept.
         let still_open = self.with_node(ino, |node| {
-            let open = node.handles > 0;
+            let open = node.is_open();
             node.handles += u32::from(open);
             open
         });
