@@ -175,6 +175,10 @@ impl Remote {
         let folder = match self.list(&dir).await {
             Ok(folder) => folder,
             Err(Error::Absent(_) | Error::NotDir(_)) => return Ok(None),
+            // It can be entered: what is in it is there for those who know its name.
+            Err(Error::Denied(error)) if error.kind == ErrorKind::Unlisted => {
+                return self.ask(path).await;
+            }
             Err(error) => return Err(error),
         };
         let (found, complete) = (folder.entries.get(path.name()).cloned(), folder.complete);

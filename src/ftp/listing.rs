@@ -8,7 +8,7 @@ use super::clock::{Difference, unix_now};
 use super::command::Command;
 use super::error::{Error, ErrorKind, Result};
 use super::list::{Entry, Kind, Parsed, Precision, parse_list, parse_mlsd};
-use super::path::RemotePath;
+use super::path::{RemotePath, printable};
 use super::reply::Reply;
 use super::session::{Session, State};
 use super::time::Zone;
@@ -29,7 +29,8 @@ impl Session {
     /// No listing command is given a path: servers split it at spaces, expand it, or take it for options.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] from the `CWD` if there is no such folder; never an empty listing in place of an error.
+    /// [`ErrorKind::Refused`] from the `CWD` if there is no such folder; [`ErrorKind::Unlisted`]; never an empty listing in
+    /// place of an error.
     ///
     /// `early` sees the entries of a `LIST` as soon as they are here, a round trip before the server says that they are
     /// all, and before the zone of their times may be known.
@@ -57,7 +58,8 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        if self.knows(|profile| profile.list_all) != Some(false) {
+        let lists_all = self.knows(|profile| profile.list_all);
+        if lists_all != Some(false) {
             // Not before it is known what the times that are asked for mean.
             let undecided = self.compares_clock();
             let received = |body: &[u8]| {
@@ -76,10 +78,17 @@ impl Session {
                             .with_profile(|profile| profile.list_all = Some(true));
                         return finish_listing(dir, parsed, &reply);
                     }
+                    // Where it lists itself elsewhere, this is about the folder.
+                    if lists_all == Some(true) {
+                        return match parsed.entries.is_empty() {
+                            true => Err(unlisted(dir, &parsed, &reply)),
+                            false => finish_listing(dir, parsed, &reply),
+                        };
+                    }
                     self.server
                         .with_profile(|profile| profile.list_all = Some(false));
                 }
-                Err(error) if error.is_refusal() => {
+                Err(error) if error.is_refusal() && lists_all.is_none() => {
                     self.server
                         .with_profile(|profile| profile.list_all = Some(false));
                 }
@@ -93,7 +102,10 @@ impl Session {
                     if !is_unread(&parsed) {
                         self.server
                             .with_profile(|profile| profile.list = Some(true));
-                        return finish_listing(dir, parsed, &reply);
+                        let mut listing = finish_listing(dir, parsed, &reply)?;
+                        // BusyBox 1.35 sends nothing of a folder that it may enter and not read.
+                        listing.complete &= !body.is_empty();
+                        return Ok(listing);
                     }
                     // Of a server whose listings were read it is no other dialect, but a message.
                     if self.knows(|profile| profile.list) == Some(true) {
@@ -460,6 +472,15 @@ pub(super) fn dated_file(dir: &RemotePath, entries: &[Entry]) -> Option<(RemoteP
 /// Whether nothing of a listing could be read.
 fn is_unread(parsed: &Parsed) -> bool {
     parsed.entries.is_empty() && !parsed.has_dot && parsed.unreadable > 0
+}
+
+/// Not even the folder itself is listed: vsftpd 3.0.3 says so behind its 226, inetutils-ftpd 2.4 in place of the lines.
+fn unlisted(dir: &RemotePath, parsed: &Parsed, reply: &Reply) -> Error {
+    let detail = match &parsed.first_unreadable {
+        Some(line) => printable(line),
+        None => reply.to_string(),
+    };
+    Error::new(ErrorKind::Unlisted, format!("LIST -a of {dir}"), detail)
 }
 
 fn unread(dir: &RemotePath, parsed: &Parsed) -> Error {

@@ -52,7 +52,7 @@ fn wire(kind: ftp::ErrorKind) -> Errno {
         ErrorKind::TimedOut => Errno::ETIMEDOUT,
         ErrorKind::NoSpace => Errno::ENOSPC,
         ErrorKind::NotImplemented => Errno::EOPNOTSUPP,
-        ErrorKind::Refused(_) | ErrorKind::Login => Errno::EACCES,
+        ErrorKind::Refused(_) | ErrorKind::Unlisted | ErrorKind::Login => Errno::EACCES,
         ErrorKind::TooManySessions => Errno::EBUSY,
         ErrorKind::Name => Errno::EINVAL,
         ErrorKind::Lost
@@ -85,6 +85,7 @@ mod tests {
             ErrorKind::NotImplemented,
             ErrorKind::Refused(550),
             ErrorKind::Transient(450),
+            ErrorKind::Unlisted,
             ErrorKind::NoSpace,
             ErrorKind::Cut,
             ErrorKind::Name,
