@@ -154,6 +154,9 @@ pub(super) fn unknown_size() -> Result<(), Failed> {
     odd.refuse("SIZE", 502);
     let mount = ModelMount::of_odd(&odd, &[]);
     assert_eq!(shown(&mount.path.join("folder"))?, ["x", "y"]);
+    // Not listed either: it is there all the same.
+    odd.put("/folder/.hidden", b"hidden");
+    assert!(fs::metadata(mount.path.join("folder/.hidden"))?.is_file());
     let file = mount.path.join("file");
     for error in [
         fs::read(&file).err(),
