@@ -34,7 +34,7 @@ use crate::pool::{Pool, Purpose, Retry, on_session};
 use ahead::Walks;
 use blocks::{Blocks, ContentKey};
 use exact::Early;
-use listings::{Listings, Lookup};
+use listings::{Listings, Lookup, Told};
 
 pub use early::{EarlyStore, UntilThen};
 pub use error::{Error, Result};
@@ -139,10 +139,10 @@ impl Remote {
             Lookup::Fresh(folder) => return Ok(folder),
             Lookup::Wait(outcome) => outcome,
             Lookup::Fetch(teller, outcome) => {
-                let (remote, dir) = (self.clone(), dir.clone());
+                let (remote, dir, told) = (self.clone(), dir.clone(), outcome.clone());
                 tokio::spawn(async move {
                     // Told even if the fetch panics: the sender is dropped then, and the wait below ends.
-                    let fetched = remote.fetch(&dir).await;
+                    let fetched = remote.fetch(&dir, &told).await;
                     teller.send_replace(Some(fetched));
                 });
                 outcome
@@ -355,8 +355,8 @@ impl Remote {
         Ok(found.map(Item::new))
     }
 
-    /// Lists `dir`, remembers it, and says what a refusal means.
-    async fn fetch(&self, dir: &RemotePath) -> Result<Arc<Folder>> {
+    /// Lists `dir`, remembers it, and says what a refusal means; `told` is what waits for it.
+    async fn fetch(&self, dir: &RemotePath, told: &Told) -> Result<Arc<Folder>> {
         let begun = Instant::now();
         let mut early = None;
         let mut listed = self.ask_listing(dir, &mut early).await;
@@ -365,7 +365,7 @@ impl Remote {
             debug!(%dir, %error, "listing again");
             listed = self.ask_listing(dir, &mut early).await;
         }
-        let fetched = self.listings().fetched(dir, begun, listed);
+        let fetched = self.listings().fetched(dir, begun, told, listed);
         if let (Ok(_), Some((settling, times))) = (&fetched, early) {
             let remote = self.clone();
             tokio::spawn(async move {
