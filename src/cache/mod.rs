@@ -41,7 +41,7 @@ pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
 use reader::Bounds;
 pub use reader::{Content, Version};
-pub use uploads::{End, Source, scratch_name};
+pub use uploads::{End, Resumed, Source, scratch_name};
 use veil::Veil;
 pub use veil::{Moving, OwnName, Tell};
 

@@ -25,6 +25,17 @@ pub struct Source {
     pub size: u64,
 }
 
+/// What has become of an upload that broke off.
+#[derive(Clone, Debug)]
+pub enum Resumed {
+    /// The server has all of it by now.
+    Done(Entry),
+    /// It has a part, and this server cannot go on with it.
+    Part,
+    /// It has nothing that is of it.
+    Nothing,
+}
+
 /// Where bytes are added to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -87,36 +98,36 @@ impl Remote {
     }
 
     /// Goes on with an upload of the bytes of `source` behind `least` that broke off, of which the server may have the first
-    /// at `at`. `None` if it has none of them, or if that cannot be gone on with.
+    /// at `at`.
     pub async fn resume(
         &self,
         at: &RemotePath,
         source: &Source,
         least: u64,
         wishes: Wishes,
-    ) -> Result<Option<Entry>> {
+    ) -> Result<Resumed> {
         let there = match self.size_of(at).await {
             Ok(there) => there,
-            Err(Error::Absent(_)) => return Ok(None),
+            Err(Error::Absent(_)) => return Ok(Resumed::Nothing),
             Err(error) => return Err(error),
         };
         let ours = there > least && self.is_head(at, source, least, there).await?;
         if !ours {
-            return Ok(None);
+            return Ok(Resumed::Nothing);
         }
         debug!(%at, there, of = source.size, "an upload goes on where it broke off");
         if there == source.size {
-            return self.confirm(at, source.size).await.map(Some);
+            return self.confirm(at, source.size).await.map(Resumed::Done);
         }
         let base = Version {
             size: there,
             modified: None,
         };
         match self.append(at, source, base, End::Known, wishes).await {
-            Ok(entry) => Ok(Some(entry)),
+            Ok(entry) => Ok(Resumed::Done(entry)),
             Err(Error::Unsupported(error)) => {
                 debug!(%at, %error, "not gone on with");
-                Ok(None)
+                Ok(Resumed::Part)
             }
             Err(error) => Err(error),
         }

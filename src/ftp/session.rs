@@ -550,7 +550,9 @@ impl Session {
             match setting.verb() {
                 "OPTS" => {}
                 _ if !answer.is_success() => {
-                    return Err(Error::from_reply(setting.to_string(), &answer));
+                    // Of the session, not of what it was opened for: another session may fare better.
+                    let (operation, detail) = (setting.to_string(), answer.to_string());
+                    return Err(Error::new(ErrorKind::Protocol, operation, detail));
                 }
                 "PWD" => {
                     let home = parse_quoted_path(answer.last())

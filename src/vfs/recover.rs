@@ -15,7 +15,7 @@ use super::journal::{Intent, Pending, Record};
 use super::queue::Work;
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
-use crate::cache::{self, Source, Version};
+use crate::cache::{self, Resumed, Source, Version};
 use crate::ftp::list::{Entry, Kind};
 use crate::ftp::{RemotePath, Wishes};
 
@@ -159,13 +159,13 @@ impl Vfs {
             Err(cache::Error::Absent(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        if let Some(entry) = self.resume(path, state, now, &source, wishes).await? {
-            return Ok(entry);
-        }
-        let unchanged = match (state.base, now) {
-            (Some(base), Some(now)) => self.remote.is_same(base, now),
-            (None, None) => true,
-            (None, Some(_)) | (Some(_), None) => false,
+        let resumed = self.resume(path, state, now, &source, wishes).await?;
+        let unchanged = match (resumed, state.base, now) {
+            (Resumed::Done(entry), ..) => return Ok(entry),
+            // What is there is ours.
+            (Resumed::Part, ..) => true,
+            (Resumed::Nothing, Some(base), Some(now)) => self.remote.is_same(base, now),
+            (Resumed::Nothing, base, now) => base.is_none() && now.is_none(),
         };
         if unchanged {
             return self.send(ino, path, staged, state).await;
@@ -200,9 +200,9 @@ impl Vfs {
         now: Option<Version>,
         source: &Source,
         wishes: Wishes,
-    ) -> Result<Option<Entry>> {
+    ) -> Result<Resumed> {
         let Some(at) = &state.sent_to else {
-            return Ok(None);
+            return Ok(Resumed::Nothing);
         };
         if at != path {
             // Under a name of our own, to take the place of what is at `path` if that is the same.
@@ -213,21 +213,21 @@ impl Vfs {
             self.remote.hide(at);
             let sent = match same && !state.uses_base() {
                 true => self.remote.resume(at, source, 0, wishes).await,
-                false => Ok(None),
+                false => Ok(Resumed::Nothing),
             };
             let placed = match sent {
-                Ok(Some(sent)) => {
+                Ok(Resumed::Done(sent)) => {
                     let placed = self.remote.put_in_place(path, at, sent, source, wishes);
-                    Some(placed.await)
+                    placed.await.map(Resumed::Done)
                 }
-                Ok(None) => {
+                Ok(Resumed::Part | Resumed::Nothing) => {
                     self.remote.clean(at).await;
-                    None
+                    Ok(Resumed::Nothing)
                 }
-                Err(error) => Some(Err(error)),
+                Err(error) => Err(error),
             };
             self.remote.show(at);
-            return Ok(placed.transpose()?);
+            return Ok(placed?);
         }
         match plan(state, now.is_some()) {
             // A part of a new file, or of one that was empty.
@@ -242,13 +242,13 @@ impl Vfs {
                 Some(now) => {
                     let sent = self.remote.overwrite(at, source, now, &ranges, wishes);
                     match sent.await {
-                        Err(cache::Error::Unsupported(_)) => Ok(None),
-                        sent => Ok(Some(sent?)),
+                        Err(cache::Error::Unsupported(_)) => Ok(Resumed::Nothing),
+                        sent => Ok(Resumed::Done(sent?)),
                     }
                 }
-                None => Ok(None),
+                None => Ok(Resumed::Nothing),
             },
-            _ => Ok(None),
+            _ => Ok(Resumed::Nothing),
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! `FTPFS_TEST_SCHEDULES` asks for more schedules on each server than those of a normal run, `FTPFS_TEST_SEED` for others.
 
+mod links;
 mod relay;
 mod trees;
 
@@ -34,7 +35,11 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
         let name = format!("{}::schedules::{name}", kind.name());
         Trial::test(name, move || explore(kind, options))
     };
-    modes.into_iter().map(trial).collect()
+    modes
+        .into_iter()
+        .map(trial)
+        .chain(links::trials(kind))
+        .collect()
 }
 
 /// Operations on a folder, and what is done to the connections meanwhile.

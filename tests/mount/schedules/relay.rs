@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -88,6 +88,10 @@ struct Shared {
     server: SocketAddr,
     orders: Mutex<Orders>,
     refuse: AtomicU32,
+    /// Nothing gets through, either way, as when a cable is pulled.
+    pulled: AtomicBool,
+    /// Bytes of data that clients have sent.
+    uploaded: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -109,6 +113,8 @@ impl Relay {
             server,
             orders: Mutex::default(),
             refuse: AtomicU32::new(0),
+            pulled: AtomicBool::new(false),
+            uploaded: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         });
         let own = shared.clone();
@@ -143,6 +149,16 @@ impl Relay {
         self.shared.refuse.store(0, Ordering::SeqCst);
     }
 
+    /// From now on nothing gets through, or all does again.
+    pub fn pull(&self, pulled: bool) {
+        self.shared.pulled.store(pulled, Ordering::SeqCst);
+    }
+
+    /// Bytes of data that clients have sent so far.
+    pub fn uploaded(&self) -> u64 {
+        self.shared.uploaded.load(Ordering::SeqCst)
+    }
+
     /// How often what was done.
     pub fn done(&self) -> BTreeMap<&'static str, u64> {
         self.shared.orders().done.clone()
@@ -160,6 +176,12 @@ impl Drop for Relay {
 impl Shared {
     fn orders(&self) -> MutexGuard<'_, Orders> {
         self.orders.lock().expect("no panic while locked")
+    }
+
+    fn wait_for_the_link(&self) {
+        while self.pulled.load(Ordering::SeqCst) && !self.ended.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// What is to be done at this command.
@@ -183,6 +205,7 @@ struct Session {
 }
 
 fn control(shared: &Arc<Shared>, client: TcpStream) -> io::Result<()> {
+    shared.wait_for_the_link();
     let server = TcpStream::connect(shared.server)?;
     for side in [&client, &server] {
         side.set_nodelay(true)?;
@@ -232,6 +255,7 @@ fn commands(
         if !matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
             return Ok(());
         }
+        shared.wait_for_the_link();
         match shared.next() {
             None => {}
             Some(Fault::Drop) => return Ok(()),
@@ -287,6 +311,7 @@ fn replies(
         if !matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
             return Ok(());
         }
+        shared.wait_for_the_link();
         if let Some(port) = extended_passive(&line) {
             let own = data(shared, session, port)?;
             line = format!("229 Entering Extended Passive Mode (|||{own}|)\r\n").into_bytes();
@@ -330,6 +355,7 @@ fn data(shared: &Arc<Shared>, session: &Arc<Mutex<Session>>, port: u16) -> io::R
     let own = listener.local_addr()?.port();
     listener.set_nonblocking(true)?;
     let (server, session) = (SocketAddr::new(shared.server.ip(), port), session.clone());
+    let shared = shared.clone();
     thread::spawn(move || {
         let begun = Instant::now();
         let client = loop {
@@ -341,22 +367,29 @@ fn data(shared: &Arc<Shared>, session: &Arc<Mutex<Session>>, port: u16) -> io::R
                 Err(_) => return,
             }
         };
+        shared.wait_for_the_link();
         let Ok(server) = TcpStream::connect(server) else {
             return;
         };
-        let _ended = carry(&session, &client, &server);
+        let _ended = carry(&shared, &session, &client, &server);
     });
     Ok(own)
 }
 
 /// Passes both directions of a data connection on.
-fn carry(session: &Arc<Mutex<Session>>, client: &TcpStream, server: &TcpStream) -> io::Result<()> {
+fn carry(
+    shared: &Arc<Shared>,
+    session: &Arc<Mutex<Session>>,
+    client: &TcpStream,
+    server: &TcpStream,
+) -> io::Result<()> {
     client.set_nonblocking(false)?;
     let up = {
         let (client, server, session) = (client.try_clone()?, server.try_clone()?, session.clone());
-        thread::spawn(move || one_way(&session, &client, &server, Way::Up))
+        let shared = shared.clone();
+        thread::spawn(move || one_way(&shared, &session, &client, &server, Way::Up))
     };
-    one_way(session, server, client, Way::Down);
+    one_way(shared, session, server, client, Way::Down);
     let _ = up.join();
     Ok(())
 }
@@ -367,7 +400,7 @@ enum Way {
     Down,
 }
 
-fn one_way(session: &Mutex<Session>, from: &TcpStream, to: &TcpStream, way: Way) {
+fn one_way(shared: &Shared, session: &Mutex<Session>, from: &TcpStream, to: &TcpStream, way: Way) {
     let (mut from, mut to) = (from, to);
     let mut bytes = vec![0; 16 << 10];
     let mut passed = 0u64;
@@ -377,6 +410,10 @@ fn one_way(session: &Mutex<Session>, from: &TcpStream, to: &TcpStream, way: Way)
             let _ = to.shutdown(Shutdown::Write);
             return;
         };
+        shared.wait_for_the_link();
+        if way == Way::Up {
+            shared.uploaded.fetch_add(count as u64, Ordering::SeqCst);
+        }
         let ordered = locked(session).at_data;
         let harm = ordered.filter(|(_, after)| passed + count as u64 > *after);
         if discard {
