@@ -8,7 +8,7 @@ use super::list::{Entry, Kind, Modified, Precision, parse_mlst};
 use super::path::RemotePath;
 use super::profile::{Profile, SetMtime};
 use super::reply::Reply;
-use super::session::{LONGEST_ARGUMENT, Session};
+use super::session::{LONGEST_ARGUMENT, Session, State};
 use super::time::format_time_val;
 
 impl Session {
@@ -213,6 +213,15 @@ impl Session {
         let commands = vec![Command::new("RNFR", from), Command::new("RNTO", to)];
         let operations: Vec<String> = commands.iter().map(Command::to_string).collect();
         let replies = self.exchange_all(commands).await?;
+        // "Bad sequence" (RFC 959 s4.2.1) is no answer to RNFR: ftp-srv 4.6 begins with what comes in the next packet
+        // before it has answered the last one.
+        if replies[0].code == 503 {
+            self.state = State::Broken;
+            self.server
+                .with_profile(|profile| profile.pipelining = Some(false));
+            let detail = "replies are out of step";
+            return Err(Error::new(ErrorKind::Lost, operations[0].clone(), detail));
+        }
         if !replies[0].is_intermediate() && !replies[0].is_success() {
             return Err(Error::from_reply(&operations[0], &replies[0]));
         }
