@@ -105,7 +105,8 @@ pub fn resolve(
 /// RFC 1635.
 const ANONYMOUS: &str = "anonymous";
 
-fn is_anonymous(user: &str) -> bool {
+/// Whether `user` logs in without a password of their own.
+pub fn is_anonymous(user: &str) -> bool {
     user.eq_ignore_ascii_case(ANONYMOUS) || user.eq_ignore_ascii_case("ftp")
 }
 

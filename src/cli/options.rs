@@ -65,13 +65,22 @@ pub struct Raw {
     pub foreground: bool,
 }
 
+/// What becomes of a word that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is an error.
+    Refused,
+    /// It is passed over, as `mount -s` asks.
+    Ignored,
+}
+
 /// Applies an `-o` list: `word,name=value,..`.
 ///
 /// `\,` is a comma within a value, `\\` a backslash, and `\040` the byte of that octal number.
 ///
 /// # Errors
 /// One sentence about the first word that is not understood.
-pub fn apply_list(raw: &mut Raw, list: &OsStr) -> Result<(), String> {
+pub fn apply_list(raw: &mut Raw, list: &OsStr, unknown: Unknown) -> Result<(), String> {
     let mut after_secret = false;
     for word in words(list) {
         let bytes = word.as_bytes();
@@ -80,7 +89,7 @@ pub fn apply_list(raw: &mut Raw, list: &OsStr) -> Result<(), String> {
             None => (bytes, None),
         };
         let name = String::from_utf8_lossy(name);
-        apply_word(raw, &name, value).map_err(|e| match after_secret {
+        apply_word(raw, &name, value, unknown).map_err(|e| match after_secret {
             // It may be the rest of a password with a comma: it is not shown.
             true => format!("a word after {SECRETS:?} is not understood; write a comma as \\,"),
             false => e,
@@ -116,7 +125,12 @@ pub fn apply(raw: &mut Raw, spec: &Spec, value: Option<&OsStr>) -> Result<(), St
     Ok(())
 }
 
-fn apply_word(raw: &mut Raw, written: &str, value: Option<&OsStr>) -> Result<(), String> {
+fn apply_word(
+    raw: &mut Raw,
+    written: &str,
+    value: Option<&OsStr>,
+    unknown: Unknown,
+) -> Result<(), String> {
     let name = written.replace('-', "_");
     let name = match name.as_str() {
         "username" => "user",
@@ -133,11 +147,12 @@ fn apply_word(raw: &mut Raw, written: &str, value: Option<&OsStr>) -> Result<(),
         .find(|spec| matches!(spec.takes, Takes::Value(..)) == value.is_some());
     match fitting.or(named.first()) {
         Some(spec) => apply(raw, spec, value),
-        None => Err(unknown(written)),
+        None if unknown == Unknown::Ignored => Ok(()),
+        None => Err(not_known(written)),
     }
 }
 
-fn unknown(written: &str) -> String {
+fn not_known(written: &str) -> String {
     let name = written.replace('-', "_");
     let nearest = TABLE
         .iter()
@@ -157,7 +172,7 @@ fn unknown(written: &str) -> String {
 }
 
 /// The words of an `-o` list, unescaped; empty ones are left out, as mount(8) does.
-fn words(list: &OsStr) -> Vec<OsString> {
+pub fn words(list: &OsStr) -> Vec<OsString> {
     let mut words = Vec::new();
     let mut word = Vec::new();
     let mut rest = list.as_bytes();
@@ -190,7 +205,7 @@ mod tests {
 
     fn parse(list: &str) -> Result<Raw, String> {
         let mut raw = Raw::default();
-        apply_list(&mut raw, OsStr::new(list)).map(|()| raw)
+        apply_list(&mut raw, OsStr::new(list), Unknown::Refused).map(|()| raw)
     }
 
     fn raw(list: &str) -> Raw {

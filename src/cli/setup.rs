@@ -29,39 +29,12 @@ pub fn setup(
     surroundings: &Surroundings,
 ) -> Result<Setup, Error> {
     let place = place(mountpoint)?;
-    let tls = tls(location, raw)?;
-    let trust = trust(raw, tls)?;
-    let identity = identity(raw, tls)?;
-    let login = credentials::resolve(location, raw, surroundings).map_err(Error::Failed)?;
+    let server = server(location, raw, surroundings)?;
     let staging = staging(raw, surroundings)?;
     let attr_ttl = raw.attr_timeout.unwrap_or(Duration::from_secs(5));
-    let default_port = if tls == TlsMode::Implicit { 990 } else { 21 };
     Ok(Setup {
-        server: ServerConfig {
-            host: location.host.clone(),
-            port: location.port.unwrap_or(default_port),
-            user: login.user,
-            password: login.password,
-            account: login.account,
-            root: location.root.clone(),
-            tls,
-            trust,
-            identity,
-            private_data: raw.tls_data.unwrap_or(true),
-            connect_timeout: raw.connect_timeout.unwrap_or(Duration::from_secs(10)),
-            timeout: raw.timeout.unwrap_or(Duration::from_secs(30)),
-            zone: raw.tz.clone(),
-            data_mode: raw.mode.unwrap_or(DataMode::Auto),
-            active_ports: raw.active_ports.clone(),
-            source_address: raw.source_address,
-            active_address: raw.active_address,
-            pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
-        },
-        pool: PoolConfig {
-            // Servers commonly allow 8 to 10 connections from one address.
-            max_sessions: raw.max_conns.unwrap_or(6) as usize,
-            idle_timeout: raw.idle_timeout.unwrap_or(Duration::from_secs(60)),
-        },
+        server,
+        pool: pool(raw),
         cache: CacheConfig {
             capacity_bytes: raw.cache_size.unwrap_or(256 << 20),
             attr_ttl,
@@ -98,6 +71,51 @@ pub fn setup(
             debug: raw.debug,
         },
     })
+}
+
+/// How `location` is reached, and who logs in.
+///
+/// # Errors
+/// Options that contradict each other, a password that cannot be had.
+pub fn server(
+    location: &Location,
+    raw: &Raw,
+    surroundings: &Surroundings,
+) -> Result<ServerConfig, Error> {
+    let tls = tls(location, raw)?;
+    let trust = trust(raw, tls)?;
+    let identity = identity(raw, tls)?;
+    let login = credentials::resolve(location, raw, surroundings).map_err(Error::Failed)?;
+    let default_port = if tls == TlsMode::Implicit { 990 } else { 21 };
+    Ok(ServerConfig {
+        host: location.host.clone(),
+        port: location.port.unwrap_or(default_port),
+        user: login.user,
+        password: login.password,
+        account: login.account,
+        root: location.root.clone(),
+        tls,
+        trust,
+        identity,
+        private_data: raw.tls_data.unwrap_or(true),
+        connect_timeout: raw.connect_timeout.unwrap_or(Duration::from_secs(10)),
+        timeout: raw.timeout.unwrap_or(Duration::from_secs(30)),
+        zone: raw.tz.clone(),
+        data_mode: raw.mode.unwrap_or(DataMode::Auto),
+        active_ports: raw.active_ports.clone(),
+        source_address: raw.source_address,
+        active_address: raw.active_address,
+        pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
+    })
+}
+
+/// Bounds of the sessions.
+pub fn pool(raw: &Raw) -> PoolConfig {
+    PoolConfig {
+        // Servers commonly allow 8 to 10 connections from one address.
+        max_sessions: raw.max_conns.unwrap_or(6) as usize,
+        idle_timeout: raw.idle_timeout.unwrap_or(Duration::from_secs(60)),
+    }
 }
 
 /// A folder; or `/dev/fd/N`, by which mount.fuse3 and containers hand over a mount made already.
@@ -182,7 +200,7 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
 mod tests {
     use std::ffi::OsStr;
 
-    use super::super::options::apply_list;
+    use super::super::options::{Unknown, apply_list};
     use super::*;
 
     fn build(url: &str, list: &str) -> Result<Setup, Error> {
@@ -194,7 +212,7 @@ mod tests {
             ask: None,
         };
         let mut raw = Raw::default();
-        apply_list(&mut raw, OsStr::new(list)).expect("valid options");
+        apply_list(&mut raw, OsStr::new(list), Unknown::Refused).expect("valid options");
         let location = Location::parse(OsStr::new(url)).expect("a valid address");
         setup(&location, Path::new("/mnt"), &raw, &surroundings)
     }

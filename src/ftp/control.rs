@@ -15,7 +15,7 @@ use super::command::Command;
 use super::data;
 use super::error::{Error, ErrorKind, Result};
 use super::reply::{Assembler, Reply, parse_head};
-use super::tls::{MaybeTls, TlsClient};
+use super::tls::{Encryption, MaybeTls, TlsClient};
 
 /// A connected control connection.
 #[derive(Debug)]
@@ -127,6 +127,11 @@ impl Control {
     /// What connecting took: one round trip, if no packet was lost.
     pub fn round_trip(&self) -> Duration {
         self.round_trip
+    }
+
+    /// How it is encrypted, if it is.
+    pub fn encryption(&self) -> Option<Encryption> {
+        self.stream.encryption()
     }
 
     /// Whether it is encrypted.

@@ -15,7 +15,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::error::{Error, ErrorKind, Result};
-use super::tls::{MaybeTls, TlsClient};
+use super::tls::{Encryption, MaybeTls, TlsClient};
 
 /// The data connection of a running transfer.
 #[derive(Debug)]
@@ -86,6 +86,11 @@ impl DataStream {
             Some(tls) => tls.handshake(stream, connect_patience).await?,
         };
         Ok(Self { stream, patience })
+    }
+
+    /// How it is encrypted, if it is.
+    pub(super) fn encryption(&self) -> Option<Encryption> {
+        self.stream.encryption()
     }
 
     /// Receives some bytes at the end of `buf`, at most its spare capacity; 0 at the true end.

@@ -32,5 +32,6 @@ pub use names::{NameKind, is_odd};
 pub use path::{RemotePath, printable};
 pub use profile::{Profile, SetMtime};
 pub use session::{Server, Session};
+pub use tls::Encryption;
 pub use upload::UploadKind;
 pub mod url;

@@ -62,7 +62,8 @@ pub enum NameKind {
 pub(super) const NAME_KINDS: usize = 4;
 
 impl NameKind {
-    const ALL: [Self; NAME_KINDS] = [Self::Control, Self::Wide, Self::Raw, Self::Backslash];
+    /// All of them.
+    pub const ALL: [Self; NAME_KINDS] = [Self::Control, Self::Wide, Self::Raw, Self::Backslash];
 
     /// Those that `name` is of.
     pub fn of(name: &[u8]) -> impl Iterator<Item = Self> {

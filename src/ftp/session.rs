@@ -1,5 +1,6 @@
 //! A session: one logged-in control connection, with one method for each operation.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::passive::Armed;
 use super::path::{RemotePath, printable};
 use super::profile::Profile;
 use super::reply::{Reply, parse_quoted_path};
-use super::tls::{TlsClient, TlsContext, TlsVersion};
+use super::tls::{Encryption, TlsClient, TlsContext, TlsVersion};
 
 /// The server as all its sessions share it: how to reach it, and what is known of it.
 #[derive(Debug)]
@@ -210,6 +211,16 @@ impl Session {
         server.secured.get_or_init(|| secure);
         debug!(session = id, secure, "logged in");
         Ok(session)
+    }
+
+    /// The address of the server's end.
+    pub fn peer(&self) -> SocketAddr {
+        self.control.peer()
+    }
+
+    /// How the control connection is encrypted, if it is.
+    pub fn encryption(&self) -> Option<Encryption> {
+        self.control.encryption()
     }
 
     /// Whether nothing is outstanding, so that another may use it.

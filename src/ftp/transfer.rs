@@ -483,6 +483,7 @@ impl Session {
             before,
         } = launched;
         let Self {
+            server,
             control,
             state,
             early_final,
@@ -539,6 +540,9 @@ impl Session {
             Some(stream) => stream,
             None => connect.await.inspect_err(|_| *unconnected = true)?,
         };
+        if let Some(encryption) = stream.encryption() {
+            server.with_profile(|profile| profile.resumes_tls = Some(encryption.resumed));
+        }
         *said_begun = reply.is_preliminary();
         if !*said_begun {
             *early_final = Some(reply);

@@ -10,6 +10,7 @@ mod mountpoint;
 mod session;
 mod table;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
@@ -86,6 +87,15 @@ pub enum Place {
     Folder(PathBuf),
     /// It is made already, and this is the number of the open `/dev/fuse`.
     Descriptor(i32),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::Descriptor(number) => write!(f, "/dev/fd/{number}"),
+        }
+    }
 }
 
 /// What kept the mount from being made, or from ending well: a sentence for the user.

@@ -18,6 +18,7 @@ mod programs;
 mod raw;
 mod server_trials;
 mod servers;
+mod system;
 mod usage;
 mod ways;
 
@@ -40,9 +41,11 @@ fn main() -> ExitCode {
     trials.extend(layers::trials());
     trials.extend(usage::trials(&kinds));
     trials.extend(logins::trials(&kinds));
+    trials.extend(system::trials());
     for kind in kinds {
         trials.extend(server_trials::trials(kind));
         trials.extend(matrix::trials(kind));
+        trials.extend(system::probe::trials(kind));
         trials.extend(model::told_trials(kind));
         trials.extend(faults::trials_of(kind));
         for way in Way::of(kind) {
