@@ -65,7 +65,6 @@ pub struct ProbeLine {
 #[command(
     name = "mount.ftpfs",
     version,
-    disable_help_flag = true,
     override_usage = "mount.ftpfs <URL> <MOUNTPOINT> [-sfnv] [-o <LIST>]"
 )]
 pub struct HelperLine {

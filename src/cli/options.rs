@@ -138,7 +138,7 @@ fn apply_word(
         other => other,
     };
     // Words for other programs that read fstab: systemd, udisks, libmount.
-    if written.starts_with("x-") || written.starts_with("X-") || name == "comment" {
+    if written.starts_with("x-") || written.starts_with("X-") || FOR_OTHERS.contains(&name) {
         return Ok(());
     }
     let named: Vec<&Spec> = TABLE.iter().filter(|spec| spec.name == name).collect();
@@ -151,6 +151,9 @@ fn apply_word(
         None => Err(not_known(written)),
     }
 }
+
+/// Words with a value for the reader of fstab, or for umount(8).
+const FOR_OTHERS: [&str; 3] = ["comment", "uhelper", "helper"];
 
 fn not_known(written: &str) -> String {
     let name = written.replace('-', "_");

@@ -1,10 +1,11 @@
 //! At home on a Linux system: what its tools and its users expect beside the mount itself.
 
+mod mount8;
 pub mod probe;
 
 use libtest_mimic::Trial;
 
 /// The trials that need no particular server.
 pub fn trials() -> Vec<Trial> {
-    Vec::new()
+    mount8::trials()
 }
