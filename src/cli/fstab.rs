@@ -52,6 +52,10 @@ fn put(field: &mut Vec<String>, name: &[u8], value: Option<&[u8]>) {
     if ["foreground", "debug"].contains(&&*name) || SECRETS.contains(&&*name) {
         return;
     }
+    // An open file is none at boot.
+    if name == "credentials" && value.is_some_and(|value| value.starts_with(b"fd:")) {
+        return;
+    }
     let value = value.map(|value| match is_path(&name) {
         // At boot, the current folder is another.
         true => std::path::absolute(OsStr::from_bytes(value))

@@ -129,6 +129,7 @@ The password is looked for in this order: the URL (ftp://bob:secret@host/), a cr
 $FTPFS_PASSWORD, ~/.netrc, the terminal. A credentials file has mode 0600 and the lines
   username=bob
   password=secret
+or is an open file, `-o credentials=fd:3`.
 
 A line for /etc/fstab:
   ftp://ftp.example.org/pub /mnt/pub fuse.ftpfs _netdev,allow_other,credentials=/etc/ftp.cred 0 0

@@ -3,6 +3,7 @@
 //! Raw options first (`options`), their meaning second (`setup`). Knows no socket and no kernel.
 
 mod credentials;
+mod credentials_file;
 mod fstab;
 mod line;
 mod options;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use thiserror::Error;
 
 use self::credentials::Surroundings;
@@ -113,7 +115,8 @@ pub enum Error {
 
 /// Reads the process's arguments and environment. To be called first, before any thread.
 ///
-/// The passwords in them are erased from where other users' `ps` would show them.
+/// The passwords in them are erased from where other users' `ps` would show them, and from here on no core is dumped,
+/// nor may other programs of the user read the memory.
 ///
 /// # Errors
 /// Help to be printed, wrong usage, or credentials that cannot be had.
@@ -121,6 +124,9 @@ pub fn from_process() -> Result<Order, Error> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     sys::scrub_arguments(&arguments, &secret_spans(&arguments));
     let password = sys::take_environment("FTPFS_PASSWORD");
+    // Only now: what was just erased is shown to no user's own process then.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|e| Error::Failed(format!("cannot keep passwords out of core dumps: {e}")))?;
     let request = parse(&arguments)?;
     let password = match password {
         Some(text) => {
@@ -138,6 +144,7 @@ pub fn from_process() -> Result<Order, Error> {
     let surroundings = Surroundings {
         home: folder("HOME"),
         cache_home: folder("XDG_CACHE_HOME"),
+        credentials_directory: folder("CREDENTIALS_DIRECTORY"),
         password,
         ask: stdin()
             .is_terminal()

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::credentials_file::Source;
 use super::table::{Spec, TABLE, Takes};
 use crate::ftp::config::{DataMode, PasvAddress, Secret, TlsMode};
 
@@ -39,7 +40,7 @@ pub struct Raw {
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub account: Option<Secret>,
-    pub credentials: Option<PathBuf>,
+    pub credentials: Option<Source>,
     pub netrc: Option<PathBuf>,
     pub tls: Option<TlsMode>,
     pub tls_pin: Option<[u8; 32]>,

@@ -208,6 +208,7 @@ mod tests {
         let surroundings = Surroundings {
             home: None,
             cache_home: Some(folder.path().to_owned()),
+            credentials_directory: None,
             password: None,
             ask: None,
         };

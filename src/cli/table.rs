@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 
+use super::credentials_file::Source;
 use super::options::Raw;
 use super::values;
 use crate::ftp::config::{DataMode, PasvAddress, Secret, TlsMode};
@@ -74,8 +75,8 @@ impl Spec {
 pub const TABLE: &[Spec] = &[
     value(Group::Login, "user", "NAME", |raw, v| set(&mut raw.user, values::line(v)),
         "Log in as NAME, as in ftp://NAME@host/"),
-    value(Group::Login, "credentials", "FILE", |raw, v| set(&mut raw.credentials, values::path(v)),
-        "Read lines username=, password= and account= from FILE, which only its owner may read"),
+    value(Group::Login, "credentials", "FILE", |raw, v| set(&mut raw.credentials, Source::parse(v)),
+        "Read lines username=, password= and account= from FILE, which only its owner may read, or from fd:N, an open file"),
     value(Group::Login, "netrc", "FILE", |raw, v| set(&mut raw.netrc, values::path(v)),
         "Look the host up in FILE instead of ~/.netrc"),
     value(Group::Login, "account", "TEXT",

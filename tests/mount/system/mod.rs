@@ -2,10 +2,13 @@
 
 mod mount8;
 pub mod probe;
+mod secrets;
 
 use libtest_mimic::Trial;
 
 /// The trials that need no particular server.
 pub fn trials() -> Vec<Trial> {
-    mount8::trials()
+    let mut trials = mount8::trials();
+    trials.extend(secrets::trials());
+    trials
 }
