@@ -7,6 +7,7 @@ mod background;
 mod kernel;
 mod log;
 mod mountpoint;
+mod service;
 mod session;
 mod table;
 
@@ -197,6 +198,7 @@ fn serve_on(
             .map_err(|e| StartError(format!("cannot go to the background: {e}")))?;
     }
     info!(source = setup.mount.source, "mounted");
+    service::ready(&setup.mount.source);
     let outcome = runtime.block_on(until_the_end(&vfs, &mounted, running, &mut signals));
     info!("ended");
     outcome
@@ -218,6 +220,7 @@ async fn until_the_end(
         Some(End::Unmounted) => info!("unmounted from outside"),
         Some(End::Lost(reason)) => error!("the session with the kernel is lost: {reason}"),
     }
+    service::ending();
     // The mount stays up meanwhile: whoever is still writing is not cut off.
     if drain(vfs, mounted, signals).await?.is_err() {
         warn!("not everything could be sent; trying once more after unmounting");

@@ -34,7 +34,8 @@ const LAYERS: [&[&str]; 8] = [
 ];
 
 /// What is named only in certain places below `src`.
-const CONFINED: [(&str, &[&str]); 6] = [
+const CONFINED: [(&str, &[&str]); 7] = [
+    ("sd_notify", &["mount/"]),
     ("fuser", &["fuse/", "mount/"]),
     ("serde_json", &["probe/"]),
     ("textwrap", &["probe/"]),

@@ -3,6 +3,7 @@
 mod mount8;
 pub mod probe;
 mod secrets;
+mod systemd;
 
 use libtest_mimic::Trial;
 
@@ -10,5 +11,6 @@ use libtest_mimic::Trial;
 pub fn trials() -> Vec<Trial> {
     let mut trials = mount8::trials();
     trials.extend(secrets::trials());
+    trials.extend(systemd::trials());
     trials
 }
