@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ftpfs::cli::{Error, Guise, Order, Verbosity, from_process};
+use ftpfs::cli::{Error, Guise, Order, Verbosity, from_process, write_papers};
 use ftpfs::{mount, probe};
 
 fn main() -> ExitCode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
 fn carry_out(order: Order) -> Result<(), Error> {
     match order {
         Order::Nothing => Ok(()),
+        Order::Papers(folder) => write_papers(&folder).map_err(Error::Failed),
         Order::Probe(setup) => probe::run(*setup).map_err(Error::Failed),
         Order::Mount(setup, verbosity) => {
             let made = format!("{} mounted on {}.", setup.mount.source, setup.mount.place);

@@ -5,7 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, Parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, Parser, ValueHint};
 
 use super::table::{Group, Spec, TABLE, Takes};
 
@@ -14,7 +14,8 @@ use super::table::{Group, Spec, TABLE, Takes};
 #[command(
     name = "ftpfs",
     version,
-    override_usage = "ftpfs [OPTIONS] <URL> <MOUNTPOINT>\n       ftpfs probe [OPTIONS] <URL>",
+    long_version = LONG_VERSION,
+    override_usage = "ftpfs [OPTIONS] <URL> <MOUNTPOINT>\n       ftpfs probe [OPTIONS] <URL>\n       ftpfs papers <FOLDER>",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
@@ -25,7 +26,7 @@ pub struct Line {
     #[command(flatten)]
     pub address: Address,
     /// An empty folder of yours
-    #[arg(value_name = "MOUNTPOINT")]
+    #[arg(value_name = "MOUNTPOINT", value_hint = ValueHint::DirPath)]
     pub mountpoint: PathBuf,
     /// Taken here, because clap would quote them, and one may be a URL with a password.
     #[arg(hide = true)]
@@ -58,6 +59,17 @@ pub struct ProbeLine {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// Write man pages, and completions for bash, zsh and fish
+///
+/// Below a folder of the shape of /usr/share, as ~/.local/share.
+#[derive(Parser)]
+#[command(name = "papers")]
+pub struct PapersLine {
+    /// Below this folder
+    #[arg(value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
 }
 
 /// Mount an FTP server, for mount(8) and fstab(5)
@@ -109,12 +121,22 @@ pub struct Address {
 /// Options as in fstab.
 #[derive(Args)]
 pub struct Lists {
-    /// Options as in fstab, by commas: every long option below, with `_` for `-`
+    /// Options as in fstab, by commas: every long option of `ftpfs --help`, with `_` for `-`
     #[arg(short, value_name = "LIST", action = ArgAction::Append)]
     options: Vec<OsString>,
 }
 
-const LESSONS: &str = "\
+/// What `--version` says.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\n",
+    "encryption   TLS 1.2 and 1.3, explicit and implicit, client certificates (rustls)\n",
+    "listings     MLSD; LIST as of Unix, Windows, VMS, MVS, OS/400 and others; NLST\n",
+    "mounting     by mount(2), by fusermount3, as mount.ftpfs, as a service of systemd"
+);
+
+/// What `--help` says at its end.
+pub const LESSONS: &str = "\
 First mount:
   mkdir -p ~/ftp
   ftpfs ftp://ftp.example.org/ ~/ftp          # anonymous
@@ -144,7 +166,8 @@ pub fn command() -> Command {
     let probe = with_flags(ProbeLine::command(), |spec| {
         matches!(spec.group, Group::Login | Group::Connection) || spec.name == "tz"
     });
-    with_flags(Line::command(), |spec| spec.group != Group::Hidden).subcommand(probe)
+    with_flags(Line::command(), |spec| spec.group != Group::Hidden)
+        .subcommands([probe, PapersLine::command()])
 }
 
 /// The command of mount(8), which knows `-o` lists only.
@@ -170,6 +193,11 @@ fn with_flags(mut command: Command, shown: impl Fn(&Spec) -> bool) -> Command {
             Takes::Nothing(_) => arg.action(ArgAction::SetTrue).overrides_with(spec.name),
             Takes::Value(metavariable, _) => arg
                 .value_name(metavariable)
+                .value_hint(match metavariable {
+                    "FILE" => ValueHint::FilePath,
+                    "DIR" => ValueHint::DirPath,
+                    _ => ValueHint::Other,
+                })
                 .value_parser(clap::value_parser!(OsString))
                 .action(ArgAction::Append),
         });

@@ -7,6 +7,7 @@ mod credentials_file;
 mod fstab;
 mod line;
 mod options;
+mod papers;
 mod setup;
 mod table;
 mod values;
@@ -18,14 +19,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
+use clap::{ArgMatches, FromArgMatches};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use thiserror::Error;
 
 use self::credentials::Surroundings;
-use self::line::{HelperLine, Line, ProbeLine, Written};
-pub use self::line::{command, helper_command};
+use self::line::{HelperLine, Line, PapersLine, ProbeLine, Written, command, helper_command};
 use self::options::{Raw, SECRETS, Unknown};
+pub use self::papers::write as write_papers;
 use crate::ftp::config::Secret;
 use crate::ftp::url::{self, Location};
 use crate::sys;
@@ -38,6 +39,8 @@ pub enum Order {
     Mount(Box<mount::Setup>, Verbosity),
     /// Learn what a server can do, and print it.
     Probe(Box<probe::Setup>),
+    /// Write man pages and completions below this folder.
+    Papers(PathBuf),
     /// Nothing: the arguments are fine, and that was all that was asked.
     Nothing,
 }
@@ -127,7 +130,10 @@ pub fn from_process() -> Result<Order, Error> {
     // Only now: what was just erased is shown to no user's own process then.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|e| Error::Failed(format!("cannot keep passwords out of core dumps: {e}")))?;
-    let request = parse(&arguments)?;
+    let request = match parse(&arguments)? {
+        Asked::Papers(folder) => return Ok(Order::Papers(folder)),
+        Asked::Server(request) => request,
+    };
     let password = match password {
         Some(text) => {
             Some(Secret::new(text.into_string().map_err(|_| {
@@ -187,6 +193,14 @@ fn order(request: Request, surroundings: &Surroundings) -> Result<Order, Error> 
 }
 
 /// What the arguments say.
+enum Asked {
+    /// Something about a server.
+    Server(Request),
+    /// Papers, below this folder.
+    Papers(PathBuf),
+}
+
+/// What the arguments say about a server.
 struct Request {
     location: Location,
     raw: Raw,
@@ -205,35 +219,47 @@ enum Action {
     },
 }
 
-fn parse(arguments: &[OsString]) -> Result<Request, Error> {
+fn parse(arguments: &[OsString]) -> Result<Asked, Error> {
     let program = arguments.first().cloned().unwrap_or_default();
     if Guise::of(program) == Guise::Helper {
-        return parse_helper(arguments);
+        return parse_helper(arguments).map(Asked::Server);
     }
     let matches = command().try_get_matches_from(arguments)?;
-    if let Some(("probe", matches)) = matches.subcommand() {
-        let line = ProbeLine::from_arg_matches(matches)?;
-        refuse(
-            &line.excess,
-            "more arguments than a URL; `ftpfs probe --help` shows examples",
-        )?;
-        let written = line::in_order(matches);
-        return Ok(Request {
-            location: locate(&line.address.url)?,
-            raw: apply(&written, Unknown::Refused)?,
-            action: Action::Probe {
-                write: line.write,
-                json: line.json,
-                words: fstab::field(&written),
-            },
-        });
+    match matches.subcommand() {
+        Some(("probe", matches)) => parse_probe(matches).map(Asked::Server),
+        Some(("papers", matches)) => {
+            let line = PapersLine::from_arg_matches(matches)?;
+            Ok(Asked::Papers(line.folder))
+        }
+        _ => parse_mount(&matches).map(Asked::Server),
     }
-    let line = Line::from_arg_matches(&matches)?;
+}
+
+fn parse_probe(matches: &ArgMatches) -> Result<Request, Error> {
+    let line = ProbeLine::from_arg_matches(matches)?;
+    refuse(
+        &line.excess,
+        "more arguments than a URL; `ftpfs probe --help` shows examples",
+    )?;
+    let written = line::in_order(matches);
+    Ok(Request {
+        location: locate(&line.address.url)?,
+        raw: apply(&written, Unknown::Refused)?,
+        action: Action::Probe {
+            write: line.write,
+            json: line.json,
+            words: fstab::field(&written),
+        },
+    })
+}
+
+fn parse_mount(matches: &ArgMatches) -> Result<Request, Error> {
+    let line = Line::from_arg_matches(matches)?;
     refuse(
         &line.excess,
         "more arguments than a URL and a mountpoint; `ftpfs --help` shows examples",
     )?;
-    let raw = apply(&line::in_order(&matches), Unknown::Refused)?;
+    let raw = apply(&line::in_order(matches), Unknown::Refused)?;
     Ok(Request {
         location: locate(&line.address.url)?,
         raw,
@@ -317,7 +343,10 @@ mod tests {
 
     fn request(line: &str) -> Result<Request, Error> {
         let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        parse(&arguments)
+        match parse(&arguments)? {
+            Asked::Server(request) => Ok(request),
+            Asked::Papers(_) => panic!("{line}: papers"),
+        }
     }
 
     fn raw(line: &str) -> Raw {

@@ -34,7 +34,9 @@ const LAYERS: [&[&str]; 8] = [
 ];
 
 /// What is named only in certain places below `src`.
-const CONFINED: [(&str, &[&str]); 7] = [
+const CONFINED: [(&str, &[&str]); 9] = [
+    ("clap_complete", &["cli/"]),
+    ("clap_mangen", &["cli/"]),
     ("sd_notify", &["mount/"]),
     ("fuser", &["fuse/", "mount/"]),
     ("serde_json", &["probe/"]),

@@ -1,6 +1,7 @@
 //! At home on a Linux system: what its tools and its users expect beside the mount itself.
 
 mod mount8;
+mod papers;
 pub mod probe;
 mod secrets;
 mod systemd;
@@ -10,6 +11,7 @@ use libtest_mimic::Trial;
 /// The trials that need no particular server.
 pub fn trials() -> Vec<Trial> {
     let mut trials = mount8::trials();
+    trials.extend(papers::trials());
     trials.extend(secrets::trials());
     trials.extend(systemd::trials());
     trials
