@@ -156,7 +156,7 @@ pub fn from_process() -> Result<Order, Error> {
             .is_terminal()
             .then_some(|prompt| rpassword::prompt_password(prompt)),
     };
-    order(request, &surroundings)
+    order(*request, &surroundings)
 }
 
 fn order(request: Request, surroundings: &Surroundings) -> Result<Order, Error> {
@@ -195,7 +195,7 @@ fn order(request: Request, surroundings: &Surroundings) -> Result<Order, Error> 
 /// What the arguments say.
 enum Asked {
     /// Something about a server.
-    Server(Request),
+    Server(Box<Request>),
     /// Papers, below this folder.
     Papers(PathBuf),
 }
@@ -220,18 +220,19 @@ enum Action {
 }
 
 fn parse(arguments: &[OsString]) -> Result<Asked, Error> {
+    let server = |request| Asked::Server(Box::new(request));
     let program = arguments.first().cloned().unwrap_or_default();
     if Guise::of(program) == Guise::Helper {
-        return parse_helper(arguments).map(Asked::Server);
+        return parse_helper(arguments).map(server);
     }
     let matches = command().try_get_matches_from(arguments)?;
     match matches.subcommand() {
-        Some(("probe", matches)) => parse_probe(matches).map(Asked::Server),
+        Some(("probe", matches)) => parse_probe(matches).map(server),
         Some(("papers", matches)) => {
             let line = PapersLine::from_arg_matches(matches)?;
             Ok(Asked::Papers(line.folder))
         }
-        _ => parse_mount(&matches).map(Asked::Server),
+        _ => parse_mount(&matches).map(server),
     }
 }
 
@@ -344,7 +345,7 @@ mod tests {
     fn request(line: &str) -> Result<Request, Error> {
         let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         match parse(&arguments)? {
-            Asked::Server(request) => Ok(request),
+            Asked::Server(request) => Ok(*request),
             Asked::Papers(_) => panic!("{line}: papers"),
         }
     }
