@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::line::Written;
 use super::options::{SECRETS, words};
 use super::table::{TABLE, Takes};
+use crate::ftp::url::password_span;
 
 /// The words that do at boot what `written` does now, without passwords; those that a mount at boot needs come first.
 pub fn field(written: &[Written<'_>]) -> Vec<String> {
@@ -56,6 +57,8 @@ fn put(field: &mut Vec<String>, name: &[u8], value: Option<&[u8]>) {
     if name == "credentials" && value.is_some_and(|value| value.starts_with(b"fd:")) {
         return;
     }
+    let open = value.filter(|_| name == "proxy").map(without_password);
+    let value = open.as_deref().or(value);
     let value = value.map(|value| match is_path(&name) {
         // At boot, the current folder is another.
         true => std::path::absolute(OsStr::from_bytes(value))
@@ -71,6 +74,16 @@ fn put(field: &mut Vec<String>, name: &[u8], value: Option<&[u8]>) {
         None if !field.contains(&name) => field.push(name),
         None => {}
     }
+}
+
+/// `address` without the password in it.
+fn without_password(address: &[u8]) -> Vec<u8> {
+    let mut address = address.to_vec();
+    if let Some(span) = password_span(&address) {
+        // With the colon before it.
+        address.drain(span.start - 1..span.end);
+    }
+    address
 }
 
 fn is_path(name: &str) -> bool {
@@ -112,6 +125,11 @@ mod tests {
         assert_eq!(
             of(&["max_conns=3,password=x", "ro,debug,max-conns=2"]),
             "_netdev,nofail,allow_other,ro,max_conns=2,credentials=/etc/ftp.cred"
+        );
+        let proxied = of(&["proxy=http://bob:secret@h:80,netrc=/n"]);
+        assert_eq!(
+            proxied,
+            "_netdev,nofail,allow_other,proxy=http://bob@h:80,netrc=/n"
         );
         assert_eq!(
             of(&[r"netrc=/a b,user=x\,y"]),

@@ -132,6 +132,7 @@ const LONG_VERSION: &str = concat!(
     "\n",
     "encryption   TLS 1.2 and 1.3, explicit and implicit, client certificates (rustls)\n",
     "listings     MLSD; LIST as of Unix, Windows, VMS, MVS, OS/400 and others; NLST\n",
+    "proxies      SOCKS 5, HTTP CONNECT, FTP\n",
     "mounting     by mount(2), by fusermount3, as mount.ftpfs, as a service of systemd"
 );
 
@@ -220,8 +221,13 @@ pub fn in_order(matches: &ArgMatches) -> Vec<Written<'_>> {
     let at = |id: &str| matches.indices_of(id).into_iter().flatten();
     let values = |id: &str| matches.get_raw(id).into_iter().flatten();
     written.extend(at("options").zip(values("options").map(Written::List)));
-    let flags = TABLE.iter().filter(|spec| spec.flag().is_some());
-    for spec in flags.filter(|spec| matches.try_contains_id(spec.name).is_ok()) {
+    // mount(8)'s helper has none of the flags: clap must not be asked for one there.
+    let known = |spec: &&Spec| matches.ids().any(|id| id.as_str() == spec.name);
+    for spec in TABLE
+        .iter()
+        .filter(|spec| spec.flag().is_some())
+        .filter(known)
+    {
         match spec.takes {
             Takes::Value(..) => written
                 .extend(at(spec.name).zip(values(spec.name).map(|v| Written::Flag(spec, Some(v))))),

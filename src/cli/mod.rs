@@ -331,7 +331,8 @@ fn secret_spans(arguments: &[OsString]) -> Vec<(usize, Range<usize>)> {
             // To the end, since a password may hold a comma that should have been escaped.
             spans.extend(found.map(|at| (index, at + assignment.len()..bytes.len())));
         }
-        if !bytes.starts_with(b"-") {
+        // A flag can hold an address as well: that of a proxy.
+        if !bytes.starts_with(b"-") || bytes.windows(3).any(|w| w == b"://") {
             spans.extend(url::password_span(bytes).map(|span| (index, span)));
         }
     }
@@ -426,6 +427,10 @@ mod tests {
             ("ftpfs -opassword=s --account=t", vec!["s", "t"]),
             ("ftpfs --password s --account t x", vec!["s", "t"]),
             ("ftpfs -o user=bob,pass=s", vec!["s"]),
+            (
+                "ftpfs --proxy=socks5://b:s@h ftp://h/ -oproxy=http://b:t@h",
+                vec!["s", "t"],
+            ),
             ("ftpfs ftp://bob@h/ /m -o user=b", vec![]),
         ] {
             let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use super::credentials_file::Source;
 use super::table::{Spec, TABLE, Takes};
+use super::values;
 use crate::ftp::config::{DataMode, PasvAddress, Secret, TlsMode};
 
 /// What was asked for, option by option; `None` = nothing said.
@@ -50,6 +51,7 @@ pub struct Raw {
     /// `tls_data`: whether data connections are encrypted.
     pub tls_data: Option<bool>,
     pub source_address: Option<IpAddr>,
+    pub proxy: Option<values::ProxyUrl>,
     pub tz: Option<TimeZone>,
     pub pasv_address: Option<PasvAddress>,
     /// `mode`.

@@ -10,8 +10,9 @@ use rustix::process::{getgid, getuid};
 use super::Error;
 use super::credentials::{self, Surroundings};
 use super::options::Raw;
+use super::values::ProxyUrl;
 use crate::cache::CacheConfig;
-use crate::ftp::config::{DataMode, Identity, PasvAddress, ServerConfig, TlsMode, Trust};
+use crate::ftp::config::{DataMode, Identity, PasvAddress, Route, ServerConfig, TlsMode, Trust};
 use crate::ftp::url::Location;
 use crate::fuse::FuseConfig;
 use crate::mount::{LogConfig, MountConfig, Place, Setup};
@@ -87,10 +88,38 @@ pub fn server(
     let identity = identity(raw, tls)?;
     let login = credentials::resolve(location, raw, surroundings).map_err(Error::Failed)?;
     let default_port = if tls == TlsMode::Implicit { 990 } else { 21 };
+    let mut host = location.host.clone();
+    let mut port = location.port.unwrap_or(default_port);
+    let mut user = login.user;
+    let mut route = Route {
+        source_address: raw.source_address,
+        proxy: None,
+    };
+    match &raw.proxy {
+        None => {}
+        Some(ProxyUrl::Any(proxy)) => route.proxy = Some(proxy.clone()),
+        // To us it is the server, with a longer user name.
+        Some(ProxyUrl::Ftp { host: at, port: on }) => {
+            user = match location.port {
+                Some(port) => format!("{user}@{host}:{port}"),
+                None => format!("{user}@{host}"),
+            };
+            (host, port) = (at.clone(), *on);
+        }
+    }
+    let data_mode = match (raw.mode, &route.proxy) {
+        (Some(DataMode::Active), Some(_)) => {
+            return Err(Error::Usage(
+                "mode=active needs a server that can connect to us: not through a proxy".to_owned(),
+            ));
+        }
+        (None, Some(_)) => DataMode::Passive,
+        (mode, _) => mode.unwrap_or(DataMode::Auto),
+    };
     Ok(ServerConfig {
-        host: location.host.clone(),
-        port: location.port.unwrap_or(default_port),
-        user: login.user,
+        host,
+        port,
+        user,
         password: login.password,
         account: login.account,
         root: location.root.clone(),
@@ -101,9 +130,9 @@ pub fn server(
         connect_timeout: raw.connect_timeout.unwrap_or(Duration::from_secs(10)),
         timeout: raw.timeout.unwrap_or(Duration::from_secs(30)),
         zone: raw.tz.clone(),
-        data_mode: raw.mode.unwrap_or(DataMode::Auto),
+        data_mode,
         active_ports: raw.active_ports.clone(),
-        source_address: raw.source_address,
+        route,
         active_address: raw.active_address,
         pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
     })
@@ -245,6 +274,18 @@ mod tests {
                 "{url} {list}"
             );
         }
+    }
+
+    #[test]
+    fn an_ftp_proxy_is_told_the_server_with_the_user() {
+        let through = |url| build(url, "proxy=ftp://gate:2121").expect(url).server;
+        let server = through("ftp://bob:x@h/");
+        assert_eq!((&*server.host, server.port), ("gate", 2121));
+        assert_eq!(server.user, "bob@h");
+        assert_eq!(through("ftp://h:2100/").user, "anonymous@h:2100");
+        assert!(build("ftp://h/", "proxy=socks5://p,mode=active").is_err());
+        let server = build("ftp://h/", "proxy=socks5://p").expect("valid").server;
+        assert_eq!(server.data_mode, DataMode::Passive);
     }
 
     #[test]

@@ -111,6 +111,9 @@ pub const TABLE: &[Spec] = &[
         "Close a connection that nobody used for this long [60s]"),
     value(Group::Connection, "mode", "MODE", |raw, v| set(&mut raw.mode, data_mode(v)),
         "passive: data connections go to the server; active: they come from it; auto: active where passive does not work [auto]"),
+    value(Group::Connection, "proxy", "URL", |raw, v| set(&mut raw.proxy, values::proxy(v)),
+        "Connect through this proxy: socks5://, http:// (CONNECT), or ftp:// (which is told USER user@host); \
+         each may be [user:password@]host[:port] [none]"),
     value(Group::Connection, "source_address", "ADDRESS",
         |raw, v| set(&mut raw.source_address, values::address(v)),
         "Address of this machine that connections come from [the system's choice]"),

@@ -10,6 +10,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::{Offset, TimeZone};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::ftp::config::{Proxy, ProxyKind, Secret};
 
 /// The value as UTF-8.
 pub fn text(value: &OsStr) -> Result<&str, String> {
@@ -22,6 +26,57 @@ pub fn line(value: &OsStr) -> Result<String, String> {
     match text.contains(['\0', '\r', '\n']) {
         true => Err("holds NUL, CR or LF, which FTP cannot send".to_owned()),
         false => Ok(text.to_owned()),
+    }
+}
+
+/// A proxy as its user writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyUrl {
+    /// One that leads on any connection.
+    Any(Proxy),
+    /// One that speaks FTP itself, and is told the server with the user.
+    Ftp {
+        /// Host name or address, without brackets.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+}
+
+/// The address of a proxy: `socks5://`, `http://` or `ftp://`. Never printed: it may hold a password.
+pub fn proxy(value: &OsStr) -> Result<ProxyUrl, String> {
+    let wrong = || "is not socks5://, http:// or ftp:// with a host".to_owned();
+    let url = Url::parse(text(value)?).map_err(|_| wrong())?;
+    let kind = match url.scheme() {
+        "socks5" | "socks5h" => Some(ProxyKind::Socks5),
+        "http" => Some(ProxyKind::Http),
+        "ftp" => None,
+        _ => return Err(wrong()),
+    };
+    let host = url.host_str().filter(|host| !host.is_empty());
+    let host = host.ok_or_else(wrong)?;
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    // The usual one of SOCKS is the only one of these that the parser does not know.
+    let port = url.port_or_known_default().unwrap_or(1080);
+    let decoded = |text: &str| {
+        let text = percent_decode_str(text).decode_utf8();
+        let text = text.map_err(|_| "has a name or password that is not UTF-8".to_owned())?;
+        line(OsStr::new(&*text))
+    };
+    let user = decoded(url.username())?;
+    let password = decoded(url.password().unwrap_or_default())?;
+    match kind {
+        Some(kind) => Ok(ProxyUrl::Any(Proxy {
+            kind,
+            host,
+            port,
+            login: (!user.is_empty()).then(|| (user, Secret::new(password))),
+        })),
+        None if user.is_empty() => Ok(ProxyUrl::Ftp { host, port }),
+        None => Err("cannot have a name: an FTP proxy is told the server's".to_owned()),
     }
 }
 
@@ -273,6 +328,48 @@ mod tests {
             &"\u{e9}".repeat(32),
         ] {
             assert!(fingerprint(os(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn proxies() {
+        let any = |text: &str| match proxy(os(text)) {
+            Ok(ProxyUrl::Any(proxy)) => proxy,
+            other => panic!("{text}: {other:?}"),
+        };
+        for (text, kind, host, port) in [
+            ("socks5://h", ProxyKind::Socks5, "h", 1080),
+            ("socks5h://h:9050/", ProxyKind::Socks5, "h", 9050),
+            ("http://h", ProxyKind::Http, "h", 80),
+            ("http://h:8080/", ProxyKind::Http, "h", 8080),
+            ("http://[::1]:3128", ProxyKind::Http, "::1", 3128),
+        ] {
+            let found = any(text);
+            assert_eq!(
+                (found.kind, &*found.host, found.port, found.login),
+                (kind, host, port, None),
+                "{text}"
+            );
+        }
+        let login = any("socks5://bob:a%40b@h").login;
+        assert_eq!(login, Some(("bob".to_owned(), Secret::new("a@b"))));
+        let gateway = proxy(os("ftp://gate"));
+        assert_eq!(
+            gateway,
+            Ok(ProxyUrl::Ftp {
+                host: "gate".to_owned(),
+                port: 21
+            })
+        );
+        for text in [
+            "",
+            "h:1080",
+            "socks4://h",
+            "socks5://",
+            "ftp://bob@h",
+            "http://:x@",
+        ] {
+            assert!(proxy(os(text)).is_err(), "{text}");
         }
     }
 

@@ -1,9 +1,7 @@
 //! Data connections: opened for one transfer, and closed so that the server believes the end.
 
 use std::future::poll_fn;
-use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -11,10 +9,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::config::Route;
 use super::error::{Error, ErrorKind, Result};
+use super::route::Target;
 use super::tls::{Encryption, MaybeTls, TlsClient};
 
 /// The data connection of a running transfer.
@@ -24,14 +24,13 @@ pub struct DataStream {
     patience: Duration,
 }
 
-/// Connects to `address`, from `source` if one is given. Dropping the future closes the connection.
-pub(super) async fn connect(
-    address: SocketAddr,
-    source: Option<IpAddr>,
-    patience: Duration,
-) -> Result<TcpStream> {
-    let operation = || format!("data connection to {address}");
-    match timeout(patience, connect_from(source, address)).await {
+/// Connects to `target` by `route`. Dropping the future closes the connection.
+pub(super) async fn connect(target: Target, route: Route, patience: Duration) -> Result<TcpStream> {
+    let operation = || match &target {
+        Target::Address(address) => format!("data connection to {address}"),
+        Target::Name(host, port) => format!("data connection to {host} port {port}"),
+    };
+    match timeout(patience, route.connect(&target)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(Error::new(
             ErrorKind::Unreachable,
@@ -40,28 +39,6 @@ pub(super) async fn connect(
         )),
         Err(_) => Err(Error::timed_out(operation())),
     }
-}
-
-/// Connects to `address`, from `source` if one is given.
-pub(super) async fn connect_from(
-    source: Option<IpAddr>,
-    address: SocketAddr,
-) -> io::Result<TcpStream> {
-    let Some(source) = source else {
-        return TcpStream::connect(address).await;
-    };
-    let failed = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("from source_address={source}: {error}"),
-        )
-    };
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    socket.bind(SocketAddr::new(source, 0)).map_err(failed)?;
-    socket.connect(address).await.map_err(failed)
 }
 
 /// Whether `stream` is open, and nothing has come on it.

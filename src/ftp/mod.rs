@@ -17,6 +17,7 @@ mod passive;
 mod path;
 mod profile;
 mod reply;
+mod route;
 mod session;
 mod tickets;
 pub mod time;

@@ -153,7 +153,7 @@ impl Session {
         let mut control = Control::connect(
             &config.host,
             config.port,
-            config.source_address,
+            &config.route,
             config.connect_timeout,
         )
         .await?;
@@ -213,7 +213,7 @@ impl Session {
         Ok(session)
     }
 
-    /// The address of the server's end.
+    /// The address of the other end: the server's, or its proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.control.peer()
     }
@@ -453,7 +453,8 @@ impl Session {
                 format!("the server does not offer encryption ({reply}); without it: -o tls=off");
             return Err(Error::new(ErrorKind::Tls, "AUTH TLS", detail));
         }
-        if !is_local(&control) && server.config.user != "anonymous" {
+        let is_local = server.config.route.proxy.is_none() && control.peer().ip().is_loopback();
+        if !is_local && server.config.user != "anonymous" {
             warn!(
                 "the server offers no encryption: name, password and files cross the network in the clear"
             );
@@ -571,10 +572,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-fn is_local(control: &Control) -> bool {
-    control.peer().ip().is_loopback()
 }
 
 /// Words by which a 530 means the server's limit of sessions, not the password.

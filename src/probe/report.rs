@@ -18,7 +18,7 @@ pub struct Report {
     pub root: String,
     /// The first line that the server says.
     pub greeting: String,
-    /// The server's end of the connection.
+    /// The server's end of the connection, or its name and its proxy's.
     pub address: String,
     /// Who logged in.
     pub user: String,
@@ -106,7 +106,13 @@ impl Report {
             source: setup.source.clone(),
             root: printable(seen.root.as_bytes()),
             greeting: profile.greeting.clone(),
-            address: seen.peer.to_string(),
+            address: match &setup.server.route.proxy {
+                None => seen.peer.to_string(),
+                Some(proxy) => format!(
+                    "{} port {} by {}",
+                    setup.server.host, setup.server.port, proxy.host
+                ),
+            },
             user: printable(setup.server.user.as_bytes()),
             tls: seen.encryption.as_ref().map(|encryption| Tls {
                 version: encryption.version.to_owned(),

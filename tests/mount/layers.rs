@@ -34,7 +34,10 @@ const LAYERS: [&[&str]; 8] = [
 ];
 
 /// What is named only in certain places below `src`.
-const CONFINED: [(&str, &[&str]); 9] = [
+const CONFINED: [(&str, &[&str]); 12] = [
+    ("base64", &["ftp/"]),
+    ("httparse", &["ftp/"]),
+    ("tokio_socks", &["ftp/"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
     ("sd_notify", &["mount/"]),

@@ -3,6 +3,7 @@
 mod mount8;
 mod papers;
 pub mod probe;
+mod proxy;
 mod secrets;
 mod systemd;
 
@@ -12,6 +13,7 @@ use libtest_mimic::Trial;
 pub fn trials() -> Vec<Trial> {
     let mut trials = mount8::trials();
     trials.extend(papers::trials());
+    trials.extend(proxy::trials());
     trials.extend(secrets::trials());
     trials.extend(systemd::trials());
     trials
