@@ -49,6 +49,7 @@ pub mod cache;
 pub mod cli;
 pub mod ftp;
 pub mod fuse;
+pub mod log;
 pub mod mount;
 pub mod pool;
 pub mod probe;

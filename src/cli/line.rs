@@ -159,6 +159,7 @@ A line for /etc/fstab:
 A blank is written \\040 there, and a comma within a value \\,.
 
 $FTPFS_LOG chooses what is logged, as `debug` or `ftpfs::pool=trace,warn`.
+Without -f and log_file the log goes to the system's; SIGUSR1 turns debug on and off.
 SIGTERM sends what is not sent yet, unmounts and ends ftpfs; so does unmounting.
 Exit status: 0 when the mount is up, 2 for wrong usage, 1 for any other failure.";
 

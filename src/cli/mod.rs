@@ -187,6 +187,7 @@ fn order(request: Request, surroundings: &Surroundings) -> Result<Order, Error> 
                 fstab: words,
                 write,
                 json,
+                log: (raw.debug || raw.log_file.is_some()).then(|| setup::log(&raw)),
             })))
         }
     }

@@ -15,7 +15,8 @@ use crate::cache::CacheConfig;
 use crate::ftp::config::{DataMode, Identity, PasvAddress, Route, ServerConfig, TlsMode, Trust};
 use crate::ftp::url::Location;
 use crate::fuse::FuseConfig;
-use crate::mount::{LogConfig, MountConfig, Place, Setup};
+use crate::log::LogConfig;
+use crate::mount::{MountConfig, Place, Setup};
 use crate::pool::PoolConfig;
 use crate::vfs::VfsConfig;
 
@@ -67,10 +68,7 @@ pub fn setup(
             dir_synchronous: raw.dir_synchronous,
             foreground: raw.foreground || (raw.debug && raw.log_file.is_none()),
         },
-        log: LogConfig {
-            file: raw.log_file.clone(),
-            debug: raw.debug,
-        },
+        log: log(raw),
     })
 }
 
@@ -144,6 +142,14 @@ pub fn pool(raw: &Raw) -> PoolConfig {
         // Servers commonly allow 8 to 10 connections from one address.
         max_sessions: raw.max_conns.unwrap_or(6) as usize,
         idle_timeout: raw.idle_timeout.unwrap_or(Duration::from_secs(60)),
+    }
+}
+
+/// What is logged.
+pub fn log(raw: &Raw) -> LogConfig {
+    LogConfig {
+        file: raw.log_file.clone(),
+        debug: raw.debug,
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod background;
 mod kernel;
-mod log;
 mod mountpoint;
 mod service;
 mod session;
@@ -24,11 +23,11 @@ use tracing::{debug, error, info, warn};
 
 use self::background::{Notice, Side};
 use self::kernel::{Mounted, Unmounted};
-pub use self::log::LogConfig;
 use self::session::{End, Running};
 use crate::cache::CacheConfig;
 use crate::ftp::config::ServerConfig;
 use crate::fuse::{Adapter, FuseConfig};
+use crate::log::{self, Detail, Ground, LogConfig};
 use crate::pool::PoolConfig;
 use crate::sys;
 use crate::vfs::{Vfs, VfsConfig};
@@ -131,7 +130,11 @@ pub fn run(setup: Setup) -> Result<(), StartError> {
 
 /// Mounts and serves until the end. Takes `notice` when the mount answers.
 fn serve(setup: Setup, notice: &mut Option<Notice>) -> Result<(), StartError> {
-    log::start(&setup.log, setup.mount.foreground)?;
+    let ground = match setup.mount.foreground {
+        true => Ground::Fore,
+        false => Ground::Back,
+    };
+    let detail = log::start(&setup.log, ground).map_err(StartError)?;
     let place = match &setup.mount.place {
         Place::Folder(path) => {
             stay_outside(path, &setup)?;
@@ -146,7 +149,8 @@ fn serve(setup: Setup, notice: &mut Option<Notice>) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|e| StartError(format!("cannot start threads: {e}")))?;
-    let outcome = serve_on(&runtime, setup, &place, notice);
+    let outcome =
+        switch_on_signal(&runtime, detail).and_then(|()| serve_on(&runtime, setup, &place, notice));
     // A blocking task may hang in local file I/O; the process ends all the same.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -245,6 +249,19 @@ async fn until_the_end(
         ))),
         (_, Ok(())) => Ok(()),
     }
+}
+
+/// SIGUSR1: each request and command is logged, or no longer.
+fn switch_on_signal(runtime: &Runtime, detail: Detail) -> Result<(), StartError> {
+    let _inside = runtime.enter();
+    let mut asked = signal(SignalKind::user_defined1())
+        .map_err(|e| StartError(format!("cannot handle signals: {e}")))?;
+    runtime.spawn(async move {
+        while asked.recv().await.is_some() {
+            detail.switch();
+        }
+    });
+    Ok(())
 }
 
 /// How long the users of a mount that is out of sight have to finish.

@@ -13,6 +13,7 @@ use tokio::runtime;
 use tokio::signal::ctrl_c;
 
 use crate::ftp::config::ServerConfig;
+use crate::log::{self, Ground, LogConfig};
 use crate::pool::PoolConfig;
 pub use report::Report;
 
@@ -31,6 +32,8 @@ pub struct Setup {
     pub write: bool,
     /// JSON in place of text.
     pub json: bool,
+    /// What is logged, where that was asked for.
+    pub log: Option<LogConfig>,
 }
 
 /// Probes as `setup` says, and prints what was found.
@@ -38,6 +41,9 @@ pub struct Setup {
 /// # Errors
 /// A sentence for the user: the server cannot be used, or the report not be printed.
 pub fn run(setup: Setup) -> Result<(), String> {
+    if let Some(config) = &setup.log {
+        log::start(config, Ground::Fore)?;
+    }
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()

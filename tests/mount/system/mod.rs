@@ -1,5 +1,6 @@
 //! At home on a Linux system: what its tools and its users expect beside the mount itself.
 
+mod logs;
 mod mount8;
 mod papers;
 pub mod probe;
@@ -12,6 +13,7 @@ use libtest_mimic::Trial;
 /// The trials that need no particular server.
 pub fn trials() -> Vec<Trial> {
     let mut trials = mount8::trials();
+    trials.extend(logs::trials());
     trials.extend(papers::trials());
     trials.extend(proxy::trials());
     trials.extend(secrets::trials());
