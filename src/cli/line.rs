@@ -132,6 +132,7 @@ const LONG_VERSION: &str = concat!(
     "\n",
     "encryption   TLS 1.2 and 1.3, explicit and implicit, client certificates (rustls)\n",
     "listings     MLSD; LIST as of Unix, Windows, VMS, MVS, OS/400 and others; NLST\n",
+    "names        bytes, or any charset of the WHATWG that holds ASCII (encoding_rs)\n",
     "proxies      SOCKS 5, HTTP CONNECT, FTP\n",
     "mounting     by mount(2), by fusermount3, as mount.ftpfs, as a service of systemd"
 );
@@ -166,7 +167,8 @@ Exit status: 0 when the mount is up, 2 for wrong usage, 1 for any other failure.
 /// The command of users, with its subcommands.
 pub fn command() -> Command {
     let probe = with_flags(ProbeLine::command(), |spec| {
-        matches!(spec.group, Group::Login | Group::Connection) || spec.name == "tz"
+        matches!(spec.group, Group::Login | Group::Connection)
+            || ["tz", "charset"].contains(&spec.name)
     });
     with_flags(Line::command(), |spec| spec.group != Group::Hidden)
         .subcommands([probe, PapersLine::command()])

@@ -141,6 +141,8 @@ pub const TABLE: &[Spec] = &[
         "Show every folder with these permissions"),
     value(Group::Appearance, "tz", "ZONE", |raw, v| set(&mut raw.tz, values::zone(v)),
         "Zone of the times in the server's listings, as Europe/Paris or +02:00 [measured]"),
+    value(Group::Appearance, "charset", "NAME", |raw, v| set(&mut raw.charset, values::charset(v)),
+        "Charset of the server's names, as latin1, windows-1251 or gbk [UTF-8]"),
     value(Group::Appearance, "attr_timeout", "TIME",
         |raw, v| set(&mut raw.attr_timeout, values::duration(v)),
         "How long listings are believed before the server is asked again [5s]"),

@@ -13,7 +13,7 @@ use jiff::tz::{Offset, TimeZone};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::ftp::config::{Proxy, ProxyKind, Secret};
+use crate::ftp::config::{Charset, Proxy, ProxyKind, Secret};
 
 /// The value as UTF-8.
 pub fn text(value: &OsStr) -> Result<&str, String> {
@@ -201,6 +201,13 @@ pub fn zone(value: &OsStr) -> Result<TimeZone, String> {
     }
     TimeZone::get(text)
         .map_err(|_| format!("`{text}` is not a time zone known here, nor an offset as +02:00"))
+}
+
+/// A charset by one of its names.
+pub fn charset(value: &OsStr) -> Result<Charset, String> {
+    let text = text(value)?;
+    let known = Charset::named(text);
+    known.ok_or_else(|| format!("`{text}` is not a charset known here, as latin1 or windows-1251"))
 }
 
 /// An absolute path, the current folder put before a relative one.

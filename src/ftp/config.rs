@@ -9,6 +9,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
+pub use super::charset::Charset;
+
 /// Where the server is, who logs in, and how the connections are made.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -46,6 +48,8 @@ pub struct ServerConfig {
     pub active_ports: Option<RangeInclusive<u16>>,
     /// How connections are made.
     pub route: Route,
+    /// The charset of its names; `None` = names are bytes.
+    pub charset: Option<Charset>,
     /// Address that the server is told to connect to; `None` = our end of the control connection.
     pub active_address: Option<IpAddr>,
 }

@@ -4,6 +4,7 @@
 
 mod active;
 mod attributes;
+mod charset;
 mod clock;
 mod command;
 pub mod config;

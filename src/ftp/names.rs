@@ -129,7 +129,7 @@ impl Session {
                 Some(mistakes) => mistakes,
                 None => {
                     // Every listing enters its folder anew: it does not matter where this leads.
-                    let sample = self.server.root().join(oddity.sample());
+                    let sample = self.server.sent(&self.server.root())?.join(oddity.sample());
                     let enter = Command::new("CWD", sample.as_bytes());
                     let mistakes = self.exchange(enter).await?.is_success();
                     self.server

@@ -12,6 +12,7 @@ use super::command::Command;
 use super::config::{Root, ServerConfig, TlsMode};
 use super::control::Control;
 use super::error::{Error, ErrorKind, Result};
+use super::names::NameKind;
 use super::passive::Armed;
 use super::path::{RemotePath, printable};
 use super::profile::Profile;
@@ -43,10 +44,14 @@ impl Server {
                 Some(TlsContext::new(&config)?)
             }
         };
-        let profile = Profile {
+        let mut profile = Profile {
             zone: config.zone.clone().map(super::time::Zone::Named),
             ..Profile::default()
         };
+        if config.charset.is_some_and(|charset| !charset.has_sample()) {
+            // What names beyond ASCII are proved by is no name there.
+            profile.learn_name(NameKind::Wide, true);
+        }
         Ok(Self {
             config,
             tls,
@@ -64,6 +69,21 @@ impl Server {
     /// Reads or changes what is known. `look` must not wait.
     pub fn with_profile<T>(&self, look: impl FnOnce(&mut Profile) -> T) -> T {
         look(&mut self.profile.lock().expect("no panic while locked"))
+    }
+
+    /// `path` as the server has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Name`] for a name that has no place in the server's charset.
+    pub fn sent(&self, path: &RemotePath) -> Result<RemotePath> {
+        let sent = match self.config.charset {
+            None => Some(path.clone()),
+            Some(charset) => charset.sent_path(path).filter(RemotePath::is_sayable),
+        };
+        sent.ok_or_else(|| {
+            let detail = "a name that has no place in the server's charset, or none on the wire";
+            Error::new(ErrorKind::Name, path.to_string(), detail)
+        })
     }
 
     /// The folder that the mount shows; known after the first login.
@@ -360,6 +380,12 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Name`] for a name that FTP cannot carry.
     pub(super) async fn argument(&mut self, path: &RemotePath) -> Result<Vec<u8>> {
+        let path = self.server.sent(path)?;
+        self.argument_of_sent(&path).await
+    }
+
+    /// [`Session::argument`] of a path as the server has it.
+    pub(super) async fn argument_of_sent(&mut self, path: &RemotePath) -> Result<Vec<u8>> {
         if !path.is_sayable() {
             let detail =
                 "a name with a line end, a zero byte or the byte 0xff cannot be sent over FTP";
@@ -536,7 +562,8 @@ impl Session {
             });
         }
         let mut settings = Vec::new();
-        if self.server.with_profile(|profile| profile.offers("UTF8")) {
+        let bytes = self.server.config.charset.is_none();
+        if bytes && self.server.with_profile(|profile| profile.offers("UTF8")) {
             // Whatever it answers: where names are bytes nothing changes.
             settings.push(Command::new("OPTS", "UTF8 ON"));
         }
@@ -565,6 +592,10 @@ impl Session {
                 "PWD" => {
                     let home = parse_quoted_path(answer.last())
                         .map_or_else(RemotePath::root, |path| RemotePath::new(&path));
+                    let home = match self.server.config.charset {
+                        Some(charset) => charset.shown_path(&home),
+                        None => home,
+                    };
                     self.server.home.get_or_init(|| home);
                 }
                 _ => {}

@@ -35,7 +35,8 @@ const LAYERS: [&[&str]; 9] = [
 ];
 
 /// What is named only in certain places below `src`.
-const CONFINED: [(&str, &[&str]); 14] = [
+const CONFINED: [(&str, &[&str]); 15] = [
+    ("encoding_rs", &["ftp/"]),
     ("syslog_tracing", &["log.rs"]),
     ("tracing_subscriber", &["log.rs"]),
     ("base64", &["ftp/"]),

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         trials.extend(server_trials::trials(kind));
         trials.extend(matrix::trials(kind));
         trials.extend(system::probe::trials(kind));
+        trials.extend(system::charsets::trials(kind));
         trials.extend(model::told_trials(kind));
         trials.extend(faults::trials_of(kind));
         for way in Way::of(kind) {

@@ -1,5 +1,6 @@
 //! At home on a Linux system: what its tools and its users expect beside the mount itself.
 
+pub mod charsets;
 mod logs;
 mod mount8;
 mod papers;
