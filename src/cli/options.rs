@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use super::credentials_file::Source;
 use super::table::{Spec, TABLE, Takes};
 use super::values;
-use crate::ftp::config::{Charset, DataMode, PasvAddress, Secret, TlsMode};
+use crate::ftp::config::{Charset, DataMode, Limits, PasvAddress, Secret, TlsMode};
 
 /// What was asked for, option by option; `None` = nothing said.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +54,7 @@ pub struct Raw {
     pub proxy: Option<values::ProxyUrl>,
     pub tz: Option<TimeZone>,
     pub charset: Option<Charset>,
+    pub bwlimit: Option<Limits>,
     pub pasv_address: Option<PasvAddress>,
     /// `mode`.
     pub mode: Option<DataMode>,

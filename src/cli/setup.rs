@@ -131,6 +131,7 @@ pub fn server(
         data_mode,
         active_ports: raw.active_ports.clone(),
         route,
+        limits: raw.bwlimit.unwrap_or_default(),
         charset: raw.charset.filter(|charset| !charset.is_utf8()),
         active_address: raw.active_address,
         pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),

@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use jiff::tz::{Offset, TimeZone};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::ftp::config::{Charset, Proxy, ProxyKind, Secret};
+use crate::ftp::config::{Charset, Limits, Proxy, ProxyKind, Secret};
 
 /// The value as UTF-8.
 pub fn text(value: &OsStr) -> Result<&str, String> {
@@ -136,6 +137,17 @@ pub fn size(value: &OsStr) -> Result<u64, String> {
     };
     let bytes = || digits.parse::<u64>().ok()?.checked_mul(1 << shift?);
     bytes().ok_or_else(|| format!("`{text}` is not a size, as 64K, 256M or 2G"))
+}
+
+/// Bytes per second: one rate for both directions, or `UP:DOWN`, of which 0 is no limit.
+pub fn limits(value: &OsStr) -> Result<Limits, String> {
+    let text = text(value)?;
+    let (up, down) = text.split_once(':').unwrap_or((text, text));
+    let limit = |text: &str| size(OsStr::new(text)).map(NonZeroU64::new);
+    Ok(Limits {
+        up: limit(up)?,
+        down: limit(down)?,
+    })
 }
 
 /// A span of time: seconds, or a number with ms, s, m, h or d.
@@ -291,6 +303,19 @@ mod tests {
         ] {
             assert_eq!(size(os(text)).ok(), bytes, "{text}");
         }
+    }
+
+    #[test]
+    fn rates() {
+        let both = |up, down| {
+            Ok(Limits {
+                up: NonZeroU64::new(up),
+                down: NonZeroU64::new(down),
+            })
+        };
+        assert_eq!(limits(os("500K")), both(500 << 10, 500 << 10));
+        assert_eq!(limits(os("1M:0")), both(1 << 20, 0));
+        assert!(limits(os("fast")).is_err() && limits(os("1:2:3")).is_err());
     }
 
     #[test]

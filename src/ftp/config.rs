@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
 pub use super::charset::Charset;
+pub use super::pace::Limits;
 
 /// Where the server is, who logs in, and how the connections are made.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct ServerConfig {
     pub active_ports: Option<RangeInclusive<u16>>,
     /// How connections are made.
     pub route: Route,
+    /// How fast files may come and go.
+    pub limits: Limits,
     /// The charset of its names; `None` = names are bytes.
     pub charset: Option<Charset>,
     /// Address that the server is told to connect to; `None` = our end of the control connection.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::config::Route;
 use super::error::{Error, ErrorKind, Result};
+use super::pace::Paces;
 use super::route::Target;
 use super::tls::{Encryption, MaybeTls, TlsClient};
 
@@ -22,6 +23,7 @@ use super::tls::{Encryption, MaybeTls, TlsClient};
 pub struct DataStream {
     stream: MaybeTls,
     patience: Duration,
+    paces: Paces,
 }
 
 /// Connects to `target` by `route`. Dropping the future closes the connection.
@@ -55,14 +57,18 @@ impl DataStream {
     pub(super) async fn over(
         stream: TcpStream,
         tls: Option<TlsClient>,
-        connect_patience: Duration,
-        patience: Duration,
+        paces: Paces,
+        (connect_patience, patience): (Duration, Duration),
     ) -> Result<Self> {
         let stream = match tls {
             None => MaybeTls::Plain(stream),
             Some(tls) => tls.handshake(stream, connect_patience).await?,
         };
-        Ok(Self { stream, patience })
+        Ok(Self {
+            stream,
+            patience,
+            paces,
+        })
     }
 
     /// How it is encrypted, if it is.
@@ -79,8 +85,19 @@ impl DataStream {
     /// Cancel safe: nothing is lost.
     pub async fn receive(&mut self, buf: &mut BytesMut) -> Result<usize> {
         const OPERATION: &str = "receive";
-        match timeout(self.patience, self.stream.read_buf(buf)).await {
-            Ok(Ok(length)) => Ok(length),
+        let mut piece = usize::MAX;
+        if let Some(pace) = &self.paces.down {
+            pace.wait().await;
+            piece = pace.piece();
+        }
+        let mut stream = (&mut self.stream).take(piece as u64);
+        match timeout(self.patience, stream.read_buf(buf)).await {
+            Ok(Ok(length)) => {
+                if let Some(pace) = &self.paces.down {
+                    pace.passed(length);
+                }
+                Ok(length)
+            }
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Error::new(
                 ErrorKind::Cut,
                 OPERATION,
@@ -98,7 +115,12 @@ impl DataStream {
         const OPERATION: &str = "send";
         // Piece by piece, so that the patience is for progress and not for the whole.
         while !bytes.is_empty() {
-            match timeout(self.patience, self.stream.write(bytes)).await {
+            let mut piece = bytes;
+            if let Some(pace) = &self.paces.up {
+                pace.wait().await;
+                piece = &bytes[..bytes.len().min(pace.piece())];
+            }
+            match timeout(self.patience, self.stream.write(piece)).await {
                 Ok(Ok(0)) => {
                     return Err(Error::new(
                         ErrorKind::Lost,
@@ -106,7 +128,12 @@ impl DataStream {
                         "the data connection was closed",
                     ));
                 }
-                Ok(Ok(length)) => bytes = &bytes[length..],
+                Ok(Ok(length)) => {
+                    if let Some(pace) = &self.paces.up {
+                        pace.passed(length);
+                    }
+                    bytes = &bytes[length..];
+                }
                 Ok(Err(error)) => return Err(Error::from_io(OPERATION, &error)),
                 Err(_) => return Err(Error::timed_out(OPERATION)),
             }

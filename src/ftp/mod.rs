@@ -14,6 +14,7 @@ mod error;
 pub mod list;
 mod listing;
 mod names;
+mod pace;
 mod passive;
 mod path;
 mod profile;

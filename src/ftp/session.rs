@@ -13,6 +13,7 @@ use super::config::{Root, ServerConfig, TlsMode};
 use super::control::Control;
 use super::error::{Error, ErrorKind, Result};
 use super::names::NameKind;
+use super::pace::Paces;
 use super::passive::Armed;
 use super::path::{RemotePath, printable};
 use super::profile::Profile;
@@ -25,6 +26,7 @@ pub struct Server {
     /// How to reach it and who logs in.
     pub config: ServerConfig,
     tls: Option<TlsContext>,
+    pub(super) paces: Paces,
     profile: Mutex<Profile>,
     /// Where a login lands; known after the first.
     home: OnceLock<RemotePath>,
@@ -53,6 +55,7 @@ impl Server {
             profile.learn_name(NameKind::Wide, true);
         }
         Ok(Self {
+            paces: Paces::new(config.limits),
             config,
             tls,
             profile: Mutex::new(profile),
