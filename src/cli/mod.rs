@@ -8,13 +8,13 @@ mod fstab;
 mod line;
 mod options;
 mod papers;
+mod secrets;
 mod setup;
 mod table;
 mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stdin};
-use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,10 +25,10 @@ use thiserror::Error;
 
 use self::credentials::Surroundings;
 use self::line::{HelperLine, Line, PapersLine, ProbeLine, Written, command, helper_command};
-use self::options::{Raw, SECRETS, Unknown};
+use self::options::{Raw, Unknown};
 pub use self::papers::write as write_papers;
 use crate::ftp::config::Secret;
-use crate::ftp::url::{self, Location};
+use crate::ftp::url::Location;
 use crate::sys;
 use crate::{mount, probe};
 
@@ -125,7 +125,7 @@ pub enum Error {
 /// Help to be printed, wrong usage, or credentials that cannot be had.
 pub fn from_process() -> Result<Order, Error> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    sys::scrub_arguments(&arguments, &secret_spans(&arguments));
+    sys::scrub_arguments(&arguments, &secrets::spans(&arguments));
     let password = sys::take_environment("FTPFS_PASSWORD");
     // Only now: what was just erased is shown to no user's own process then.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
@@ -313,33 +313,6 @@ fn apply(written: &[Written<'_>], unknown: Unknown) -> Result<Raw, Error> {
     }
     Ok(raw)
 }
-/// Where passwords stand in `arguments`, which need not be valid.
-fn secret_spans(arguments: &[OsString]) -> Vec<(usize, Range<usize>)> {
-    let mut spans = Vec::new();
-    let mut whole = false;
-    for (index, argument) in arguments.iter().enumerate() {
-        let bytes = argument.as_bytes();
-        if std::mem::take(&mut whole) {
-            spans.push((index, 0..bytes.len()));
-            continue;
-        }
-        for name in SECRETS {
-            whole |= bytes.strip_prefix(b"--") == Some(name.as_bytes());
-            let assignment = [name.as_bytes(), b"="].concat();
-            let found = bytes
-                .windows(assignment.len())
-                .position(|w| w == assignment);
-            // To the end, since a password may hold a comma that should have been escaped.
-            spans.extend(found.map(|at| (index, at + assignment.len()..bytes.len())));
-        }
-        // A flag can hold an address as well: that of a proxy.
-        if !bytes.starts_with(b"-") || bytes.windows(3).any(|w| w == b"://") {
-            spans.extend(url::password_span(bytes).map(|span| (index, span)));
-        }
-    }
-    spans
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -417,29 +390,6 @@ mod tests {
         ] {
             let message = request(line).err().map(|e| e.to_string());
             assert!(message.is_some_and(|m| !m.contains("hunter2")), "{line}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_found_in_arguments() {
-        for (line, secrets) in [
-            ("ftpfs ftp://bob:s@h/ /m", vec!["s"]),
-            ("ftpfs -o password=s,ro ftp://b:t@h/ /m", vec!["s,ro", "t"]),
-            ("ftpfs -opassword=s --account=t", vec!["s", "t"]),
-            ("ftpfs --password s --account t x", vec!["s", "t"]),
-            ("ftpfs -o user=bob,pass=s", vec!["s"]),
-            (
-                "ftpfs --proxy=socks5://b:s@h ftp://h/ -oproxy=http://b:t@h",
-                vec!["s", "t"],
-            ),
-            ("ftpfs ftp://bob@h/ /m -o user=b", vec![]),
-        ] {
-            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            let found: Vec<&str> = secret_spans(&arguments)
-                .into_iter()
-                .map(|(index, span)| &arguments[index].to_str().expect("ASCII")[span])
-                .collect();
-            assert_eq!(found, secrets, "{line}");
         }
     }
 }
