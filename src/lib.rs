@@ -22,6 +22,9 @@
 //! - **settled**: an entry of which nothing more exact can be asked; a `LIST` tells minutes, `MDTM` seconds.
 //! - **staged**: written to a local file, and not on the server yet.
 //! - **commit**: to make what is staged what the server has.
+//! - **journal**: what is staged, and what else the server has yet to be told, on this machine's disk.
+//! - **acknowledged**: of a change: its caller was told that it is done. **Queued**: acknowledged, and not on the server yet.
+//! - **restored**: staged by an earlier mount, which left it in the journal.
 //! - **scratch name**: a name of ours on the server, `.ftpfs-` and 16 digits, not shown while we use it.
 //!
 //! # Invariants
@@ -40,8 +43,8 @@
 //!    staged file's state, one of the cache's. A staged file's `order` is the only lock that is kept while waiting; it
 //!    comes before any mutex.
 //! 8. fork comes before the runtime, any thread, any socket.
-//! 9. Success of `close` and `fsync` means that the server has confirmed every byte (its final reply, and its size).
-//!    Success is never invented: what the server cannot be told (a mode, a time) is kept by the mount, and said once.
+//! 9. Success of `close` and `fsync` means that the server has confirmed every byte (its final reply, and its size); with
+//!    write-back that of `close` means that the journal has it, and outlives a loss of power. Success is never invented: what the server cannot be told (a mode, a time) is kept by the mount, and said once.
 //! 10. The file being replaced stays whole on the server until its replacement is whole there. Small changes within a file
 //!     are written in place, after a proof that this changes nothing else.
 

@@ -1,17 +1,20 @@
 //! Where the log goes, and how much of it.
 
+use std::fmt::Debug;
 use std::fs::OpenOptions;
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::io::Errno;
 use syslog_tracing::{Facility, Options, Syslog};
-use tracing::{info, warn};
+use tracing::field::Field;
+use tracing::{Event, Subscriber, info, warn};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::format::FmtSpan;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
@@ -62,6 +65,7 @@ pub fn start(config: &LogConfig, ground: Ground) -> Result<Detail, String> {
     tracing_subscriber::registry()
         .with(filter)
         .with(output)
+        .with(Awaited)
         .init();
     Ok(Detail {
         filter: handle,
@@ -127,5 +131,50 @@ fn usual(debug: bool) -> Result<EnvFilter, ParseError> {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(text),
         _ if debug => EnvFilter::try_new(ALL),
         _ => EnvFilter::try_new("warn,fuser=error,ftpfs=info"),
+    }
+}
+
+/// Leaves out fuser's word on an answer that the kernel awaits no more: it does not wait for that to the closing of a file
+/// when it is unmounted.
+struct Awaited;
+
+impl<S: Subscriber> Layer<S> for Awaited {
+    fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
+        let mut awaited = true;
+        event.record(&mut |field: &Field, value: &dyn Debug| {
+            if field.name() == "message" {
+                let gone = io::Error::from(Errno::NOENT);
+                awaited &= format!("{value:?}") != format!("Failed to send FUSE reply: {gone}");
+            }
+        });
+        awaited
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_nobody_awaits_is_no_error() {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        let copy = file.try_clone().expect("it is open");
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(Mutex::new(copy))
+            .finish()
+            .with(Awaited);
+        tracing::subscriber::with_default(subscriber, || {
+            for errno in [Errno::NOENT, Errno::INVAL] {
+                let error = io::Error::from(errno);
+                tracing::error!(target: "fuser::reply", "Failed to send FUSE reply: {error}");
+            }
+        });
+        let mut logged = String::new();
+        file.rewind().expect("it is a file");
+        file.read_to_string(&mut logged).expect("it is text");
+        assert_eq!(logged.lines().count(), 1, "{logged}");
+        assert!(logged.contains("Invalid argument"), "{logged}");
     }
 }

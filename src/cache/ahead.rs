@@ -182,7 +182,7 @@ impl Remote {
             let remote = self.clone();
             tasks.spawn(async move {
                 let _turn = remote.inner.ahead.acquire().await;
-                let fetched = remote.fetch(&dir).await;
+                let fetched = remote.fetch(&dir, &teller.subscribe()).await;
                 teller.send_replace(Some(fetched));
                 remote.listed_ahead(vec![dir], deep);
             });
@@ -196,13 +196,14 @@ impl Remote {
         let listed = on_session!(self.pool(), Purpose::Metadata, Retry::Never, session => session.stat_lists(&dirs));
         let mut listed = listed.unwrap_or_default().into_iter();
         for (dir, teller) in wanted {
+            let told = teller.subscribe();
             let fetched = match listed.next().flatten() {
                 Some(listing) => {
                     let listing = self.veiled(&dir, listing);
-                    self.listings().fetched(&dir, begun, Ok(listing))
+                    self.listings().fetched(&dir, begun, &told, Ok(listing))
                 }
                 // Somebody may wait for it by now.
-                None => self.fetch(&dir).await,
+                None => self.fetch(&dir, &told).await,
             };
             teller.send_replace(Some(fetched));
         }

@@ -66,6 +66,11 @@ impl From<Error> for Over {
 }
 
 impl EarlyStore {
+    /// Where the server gets its bytes first.
+    pub fn sent_to(&self) -> &RemotePath {
+        self.scratch.as_ref().unwrap_or(&self.path)
+    }
+
     /// Bytes before this may have been sent: a change of one of them comes too late.
     ///
     /// To be asked after the change was made.

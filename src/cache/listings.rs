@@ -112,7 +112,8 @@ pub enum Patch {
 #[derive(Debug)]
 pub struct Listings {
     folders: LruCache<RemotePath, Cached>,
-    fetches: HashMap<RemotePath, Fetch>,
+    /// By folder, in the order in which they began: all but the last are outdated.
+    fetches: HashMap<RemotePath, Vec<Fetch>>,
     entries: usize,
     ttl: Duration,
 }
@@ -126,21 +127,23 @@ struct Cached {
 /// A listing on its way, and what was changed meanwhile.
 #[derive(Debug)]
 struct Fetch {
-    outcome: watch::Receiver<Option<Result<Arc<Folder>>>>,
+    outcome: Told,
     patches: Vec<Patch>,
+    /// It may be from before what only a new listing can tell: it is for those who wait already, and not remembered.
+    outdated: bool,
 }
+
+/// What becomes of a fetch; `None` while it is on its way.
+pub type Told = watch::Receiver<Option<Result<Arc<Folder>>>>;
 
 /// What to do for a listing.
 pub enum Lookup {
     /// It is known and fresh.
     Fresh(Arc<Folder>),
     /// Somebody fetches it: wait.
-    Wait(watch::Receiver<Option<Result<Arc<Folder>>>>),
+    Wait(Told),
     /// Nobody does: fetch it, and tell by this.
-    Fetch(
-        watch::Sender<Option<Result<Arc<Folder>>>>,
-        watch::Receiver<Option<Result<Arc<Folder>>>>,
-    ),
+    Fetch(watch::Sender<Option<Result<Arc<Folder>>>>, Told),
 }
 
 impl Listings {
@@ -159,17 +162,16 @@ impl Listings {
         if let Some(folder) = self.fresh(dir) {
             return Lookup::Fresh(folder);
         }
-        if let Some(fetch) = self.fetches.get(dir) {
+        let fetches = self.fetches.entry(dir.clone()).or_default();
+        if let Some(fetch) = fetches.last().filter(|fetch| !fetch.outdated) {
             return Lookup::Wait(fetch.outcome.clone());
         }
         let (sender, receiver) = watch::channel(None);
-        self.fetches.insert(
-            dir.clone(),
-            Fetch {
-                outcome: receiver.clone(),
-                patches: Vec::new(),
-            },
-        );
+        fetches.push(Fetch {
+            outcome: receiver.clone(),
+            patches: Vec::new(),
+            outdated: false,
+        });
         Lookup::Fetch(sender, receiver)
     }
 
@@ -184,21 +186,22 @@ impl Listings {
         self.folders.peek(dir).map(|cached| cached.folder.clone())
     }
 
-    /// Ends the fetch of `dir` that began at `begun`: applies what was changed meanwhile, and remembers the folder unless
-    /// something is in doubt.
+    /// Ends the fetch of `dir` that began at `begun` and is told by `told`: applies what was changed meanwhile, and
+    /// remembers the folder unless that is outdated by now.
     pub fn fetched(
         &mut self,
         dir: &RemotePath,
         begun: Instant,
-        outcome: Result<Listing>,
+        told: &Told,
+        listed: Result<Listing>,
     ) -> Result<Arc<Folder>> {
-        let patches = self
-            .fetches
-            .remove(dir)
-            .map(|fetch| fetch.patches)
-            .unwrap_or_default();
-        let old = self.remove(dir);
-        let listing = outcome?;
+        let fetch = self.end(dir, told);
+        let outdated = fetch.as_ref().is_none_or(|fetch| fetch.outdated);
+        let old = match outdated {
+            true => None,
+            false => self.remove(dir),
+        };
+        let listing = listed?;
         let mut folder = Folder {
             entries: BTreeMap::new(),
             complete: listing.complete,
@@ -213,13 +216,11 @@ impl Listings {
             }
             folder.entries.insert(item.entry.name.clone(), item);
         }
-        let mut doubt = false;
-        for patch in patches {
-            doubt |= matches!(patch, Patch::Doubt);
+        for patch in fetch.into_iter().flat_map(|fetch| fetch.patches) {
             folder.apply(patch);
         }
         let folder = Arc::new(folder);
-        if !doubt {
+        if !outdated {
             self.entries += folder.entries.len() + 1;
             self.folders.put(
                 dir.clone(),
@@ -238,14 +239,28 @@ impl Listings {
         Ok(folder)
     }
 
+    /// Takes the fetch that is told by `told` out of those of `dir`.
+    fn end(&mut self, dir: &RemotePath, told: &Told) -> Option<Fetch> {
+        let fetches = self.fetches.get_mut(dir)?;
+        let at = fetches
+            .iter()
+            .position(|fetch| fetch.outcome.same_channel(told))?;
+        let fetch = fetches.remove(at);
+        if fetches.is_empty() {
+            self.fetches.remove(dir);
+        }
+        Some(fetch)
+    }
+
     /// Applies a confirmed change in `dir` to what is known and to what is on its way.
     pub fn patch(&mut self, dir: &RemotePath, patch: Patch) {
-        if let Some(fetch) = self.fetches.get_mut(dir) {
-            fetch.patches.push(patch.clone());
-        }
         if matches!(patch, Patch::Doubt) {
+            self.outdate(dir);
             self.remove(dir);
             return;
+        }
+        for fetch in self.fetches.get_mut(dir).into_iter().flatten() {
+            fetch.patches.push(patch.clone());
         }
         if let Some(cached) = self.folders.peek_mut(dir) {
             let folder = Arc::make_mut(&mut cached.folder);
@@ -277,9 +292,9 @@ impl Listings {
         for path in below {
             self.remove(&path);
         }
-        for (path, fetch) in &mut self.fetches {
+        for (path, fetches) in &mut self.fetches {
             if path.is_within(dir) {
-                fetch.patches.push(Patch::Doubt);
+                fetches.iter_mut().for_each(|fetch| fetch.outdated = true);
             }
         }
     }
@@ -288,8 +303,8 @@ impl Listings {
     pub fn forget_all(&mut self) {
         self.folders.clear();
         self.entries = 0;
-        for fetch in self.fetches.values_mut() {
-            fetch.patches.push(Patch::Doubt);
+        for fetch in self.fetches.values_mut().flatten() {
+            fetch.outdated = true;
         }
     }
 
@@ -310,14 +325,21 @@ impl Listings {
         );
     }
 
-    /// Forgets `dir`'s own listing.
+    /// Forgets `dir`'s own listing, and has those who ask from now on not told by one that is on its way.
     pub fn expire(&mut self, dir: &RemotePath) {
+        self.outdate(dir);
         if let Some(cached) = self.folders.peek_mut(dir) {
             // Kept for its exact times, but never believed again.
             cached.fetched = cached
                 .fetched
                 .checked_sub(self.ttl)
                 .unwrap_or(cached.fetched);
+        }
+    }
+
+    fn outdate(&mut self, dir: &RemotePath) {
+        for fetch in self.fetches.get_mut(dir).into_iter().flatten() {
+            fetch.outdated = true;
         }
     }
 
@@ -387,11 +409,19 @@ mod tests {
         RemotePath::new(b"/d")
     }
 
+    /// Begins a fetch.
+    fn fetch(listings: &mut Listings) -> Told {
+        match listings.look(&dir()) {
+            Lookup::Fetch(_, told) => told,
+            Lookup::Fresh(_) | Lookup::Wait(_) => panic!("it is not fetched"),
+        }
+    }
+
     #[test]
     fn a_change_made_while_a_listing_is_fetched_is_in_it() {
         let mut listings = Listings::new(Duration::from_secs(60));
         let begun = Instant::now();
-        assert!(matches!(listings.look(&dir()), Lookup::Fetch(..)));
+        let told = fetch(&mut listings);
         assert!(matches!(listings.look(&dir()), Lookup::Wait(_)));
         listings.patch(&dir(), Patch::Put(entry("new", 1)));
         listings.patch(&dir(), Patch::Remove(b"old".to_vec()));
@@ -400,6 +430,7 @@ mod tests {
             .fetched(
                 &dir(),
                 begun,
+                &told,
                 Ok(listing(&[entry("old", 1), entry("stays", 1)])),
             )
             .expect("ok");
@@ -410,15 +441,46 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_in_doubt_is_not_remembered() {
+    fn an_outdated_listing_is_not_remembered_nor_waited_for() {
+        let outdating: [fn(&mut Listings); 4] = [
+            |listings| listings.patch(&dir(), Patch::Doubt),
+            |listings| listings.expire(&dir()),
+            |listings| listings.forget_tree(&dir()),
+            Listings::forget_all,
+        ];
+        for outdate in outdating {
+            let mut listings = Listings::new(Duration::from_secs(60));
+            let begun = Instant::now();
+            let before = fetch(&mut listings);
+            outdate(&mut listings);
+            let now = fetch(&mut listings);
+            listings.patch(&dir(), Patch::Put(entry("new", 1)));
+            // In whatever order they end.
+            let mut end = |told, name| {
+                let listed = Ok(listing(&[entry(name, 1)]));
+                let folder = listings.fetched(&dir(), begun, told, listed).expect("ok");
+                assert!(folder.entries.contains_key(&b"new"[..]));
+                listings.fresh(&dir())
+            };
+            assert!(end(&before, "a").is_none());
+            let remembered = end(&now, "b").expect("it is fresh");
+            assert!(remembered.entries.contains_key(&b"b"[..]));
+            assert!(listings.fetches.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_outdated_listing_replaces_no_newer_one() {
         let mut listings = Listings::new(Duration::from_secs(60));
         let begun = Instant::now();
-        listings.look(&dir());
-        listings.patch(&dir(), Patch::Doubt);
-        listings
-            .fetched(&dir(), begun, Ok(listing(&[entry("a", 1)])))
-            .expect("ok");
-        assert!(listings.fresh(&dir()).is_none());
+        let before = fetch(&mut listings);
+        listings.expire(&dir());
+        let now = fetch(&mut listings);
+        let newer = Ok(listing(&[entry("newer", 1)]));
+        listings.fetched(&dir(), begun, &now, newer).expect("ok");
+        let failed = Err(super::super::Error::NotDir(dir()));
+        assert!(listings.fetched(&dir(), begun, &before, failed).is_err());
+        assert!(listings.fresh(&dir()).is_some());
     }
 
     #[test]

@@ -34,16 +34,16 @@ use crate::pool::{Pool, Purpose, Retry, on_session};
 use ahead::Walks;
 use blocks::{Blocks, ContentKey};
 use exact::Early;
-use listings::{Listings, Lookup};
+use listings::{Listings, Lookup, Told};
 
 pub use early::{EarlyStore, UntilThen};
 pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
 use reader::Bounds;
 pub use reader::{Content, Version};
-pub use uploads::{End, Source};
-pub use veil::Moving;
+pub use uploads::{End, Source, scratch_name};
 use veil::Veil;
+pub use veil::{Moving, OwnName, Tell};
 
 /// Bounds of the caches.
 #[derive(Clone, Debug)]
@@ -61,13 +61,13 @@ pub struct Remote {
 }
 
 /// Each mutex is held for a look or a change only, never across an await, and never together with another of these.
-#[derive(Debug)]
 struct Inner {
     pool: Pool,
     listings: Mutex<Listings>,
     blocks: Arc<Mutex<Blocks>>,
     contents: Mutex<Contents>,
     veil: Mutex<Veil>,
+    tell: Tell,
     /// Folders whose files' exact times are being asked.
     settling: Mutex<HashMap<RemotePath, exact::Asked>>,
     walks: Walks,
@@ -79,6 +79,14 @@ struct Inner {
     bounds: Bounds,
 }
 
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Which version of each file the block cache may hold.
 #[derive(Debug)]
 struct Contents {
@@ -87,8 +95,8 @@ struct Contents {
 }
 
 impl Remote {
-    /// The server behind `pool`, with nothing remembered yet.
-    pub fn new(pool: Pool, config: &CacheConfig) -> Self {
+    /// The server behind `pool`, with nothing remembered yet. Of names of ours on it, `tell` is told.
+    pub fn new(pool: Pool, config: &CacheConfig, tell: Tell) -> Self {
         let capacity = config.capacity_bytes.max(SMALLEST_CACHE);
         Self {
             inner: Arc::new(Inner {
@@ -100,6 +108,7 @@ impl Remote {
                     next_key: 0,
                 }),
                 veil: Mutex::default(),
+                tell,
                 settling: Mutex::default(),
                 walks: Walks::new(),
                 exact: Semaphore::new(EXACT_AT_ONCE),
@@ -130,10 +139,10 @@ impl Remote {
             Lookup::Fresh(folder) => return Ok(folder),
             Lookup::Wait(outcome) => outcome,
             Lookup::Fetch(teller, outcome) => {
-                let (remote, dir) = (self.clone(), dir.clone());
+                let (remote, dir, told) = (self.clone(), dir.clone(), outcome.clone());
                 tokio::spawn(async move {
                     // Told even if the fetch panics: the sender is dropped then, and the wait below ends.
-                    let fetched = remote.fetch(&dir).await;
+                    let fetched = remote.fetch(&dir, &told).await;
                     teller.send_replace(Some(fetched));
                 });
                 outcome
@@ -166,6 +175,10 @@ impl Remote {
         let folder = match self.list(&dir).await {
             Ok(folder) => folder,
             Err(Error::Absent(_) | Error::NotDir(_)) => return Ok(None),
+            // It can be entered: what is in it is there for those who know its name.
+            Err(Error::Denied(error)) if error.kind == ErrorKind::Unlisted => {
+                return self.ask(path).await;
+            }
             Err(error) => return Err(error),
         };
         let (found, complete) = (folder.entries.get(path.name()).cloned(), folder.complete);
@@ -342,8 +355,8 @@ impl Remote {
         Ok(found.map(Item::new))
     }
 
-    /// Lists `dir`, remembers it, and says what a refusal means.
-    async fn fetch(&self, dir: &RemotePath) -> Result<Arc<Folder>> {
+    /// Lists `dir`, remembers it, and says what a refusal means; `told` is what waits for it.
+    async fn fetch(&self, dir: &RemotePath, told: &Told) -> Result<Arc<Folder>> {
         let begun = Instant::now();
         let mut early = None;
         let mut listed = self.ask_listing(dir, &mut early).await;
@@ -352,7 +365,7 @@ impl Remote {
             debug!(%dir, %error, "listing again");
             listed = self.ask_listing(dir, &mut early).await;
         }
-        let fetched = self.listings().fetched(dir, begun, listed);
+        let fetched = self.listings().fetched(dir, begun, told, listed);
         if let (Ok(_), Some((settling, times))) = (&fetched, early) {
             let remote = self.clone();
             tokio::spawn(async move {

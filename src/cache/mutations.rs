@@ -18,7 +18,8 @@ impl Remote {
     pub async fn make_dir(&self, path: &RemotePath) -> Result<()> {
         let mut done = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
         if self.is_undone(path, &done, Expected::Dir).await? {
-            done = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
+            let again = on_session!(self.pool(), Retry::Never, session => session.make_dir(path));
+            done = self.unless_done(path, again, Expected::Dir).await;
         }
         match self.settle_doubt(path, done, Expected::Dir).await {
             Ok(()) => {
@@ -37,7 +38,8 @@ impl Remote {
     pub async fn remove_dir(&self, path: &RemotePath) -> Result<()> {
         let mut done = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
         if self.is_undone(path, &done, Expected::Nothing).await? {
-            done = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
+            let again = on_session!(self.pool(), Retry::Never, session => session.remove_dir(path));
+            done = self.unless_done(path, again, Expected::Nothing).await;
         }
         match self.settle_doubt(path, done, Expected::Nothing).await {
             Ok(()) => {
@@ -61,7 +63,8 @@ impl Remote {
     pub async fn remove_file(&self, path: &RemotePath) -> Result<()> {
         let mut done = on_session!(self.pool(), Retry::Never, session => session.delete(path));
         if self.is_undone(path, &done, Expected::Nothing).await? {
-            done = on_session!(self.pool(), Retry::Never, session => session.delete(path));
+            let again = on_session!(self.pool(), Retry::Never, session => session.delete(path));
+            done = self.unless_done(path, again, Expected::Nothing).await;
         }
         match self.settle_doubt(path, done, Expected::Nothing).await {
             Ok(()) => {
@@ -166,23 +169,21 @@ impl Remote {
         Ok(())
     }
 
-    /// Gives the file `path` a name of our own beside it, which is not shown; that name. It is shown at `path` as `entry`
-    /// until the [`Moving`] is dropped.
+    /// Gives the file `path` the name `aside`, of our own, which is not shown. It is shown at `path` as `entry` until the
+    /// [`Moving`] is dropped.
     pub async fn hide_away(
         &self,
         path: &RemotePath,
+        aside: &RemotePath,
         entry: &Entry,
-    ) -> Result<(RemotePath, Moving)> {
-        let aside = super::uploads::scratch_name(path);
-        self.hide(&aside);
+    ) -> Result<Moving> {
+        self.hide(aside);
         let moving = self.moving_aside(path, entry);
-        match self.rename_once(path, &aside).await {
-            Ok(()) => Ok((aside, moving)),
-            Err(error) => {
-                self.show(&aside);
-                Err(error)
-            }
+        let moved = self.rename_once(path, aside).await;
+        if moved.is_err() {
+            self.show(aside);
         }
+        moved.map(|()| moving)
     }
 
     /// Takes [`Remote::hide_away`] back: the file `aside`, which is shown at `path` as `entry`, is there again.
@@ -209,21 +210,16 @@ impl Remote {
         self.patch(path, Patch::Remove(path.name().to_vec()));
     }
 
-    /// Moves the hidden file `path` to a hidden name beside `other`; that name.
-    pub async fn hide_elsewhere(
-        &self,
-        path: &RemotePath,
-        other: &RemotePath,
-    ) -> Result<RemotePath> {
-        let moved = super::uploads::scratch_name(other);
-        self.hide(&moved);
-        let outcome = self.rename_once(path, &moved).await;
-        self.show(if outcome.is_ok() { path } else { &moved });
-        outcome.map(|()| moved)
+    /// Moves the hidden file `path` to the hidden name `other`.
+    pub async fn hide_elsewhere(&self, path: &RemotePath, other: &RemotePath) -> Result<()> {
+        self.hide(other);
+        let outcome = self.rename_once(path, other).await;
+        self.show(if outcome.is_ok() { path } else { other });
+        outcome
     }
 
     /// RNFR and RNTO, and nothing else.
-    pub(super) async fn rename_once(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+    pub async fn rename_once(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
         let done = on_session!(self.pool(), Retry::Never, session => session.rename(from, to));
         match done {
             // It is done if the old name is gone and the new one is there; a rename is one step on every server.
@@ -231,8 +227,16 @@ impl Remote {
                 match (self.stat_now(from).await, self.stat_now(to).await) {
                     (Ok(None), Ok(Some(_))) => Ok(()),
                     (Ok(Some(_)), _) => {
-                        self.understand(from, self.rename_again(from, to).await)
-                            .await
+                        let again = self.rename_again(from, to).await;
+                        let refused = matches!(&again, Err(error) if error.is_refusal());
+                        // The first one may have been under way when the server was asked.
+                        if refused
+                            && let (Ok(None), Ok(Some(_))) =
+                                (self.stat_now(from).await, self.stat_now(to).await)
+                        {
+                            return Ok(());
+                        }
+                        self.understand(from, again).await
                     }
                     _ => {
                         self.patch(from, Patch::Doubt);
@@ -258,7 +262,7 @@ impl Remote {
         old: &Entry,
     ) -> Result<()> {
         let aside = super::uploads::scratch_name(to);
-        self.hide(&aside);
+        self.hide_aside(&aside, to);
         let moving = self.moving_aside(to, old);
         let outcome = async {
             self.rename_once(to, &aside).await?;
@@ -317,6 +321,29 @@ impl Remote {
             }
             _ => Ok(false),
         }
+    }
+
+    /// A second attempt that is refused, because the first one was under way when the server was asked whether it was
+    /// done, is done.
+    async fn unless_done(
+        &self,
+        path: &RemotePath,
+        again: ftp::Result<()>,
+        expected: Expected,
+    ) -> ftp::Result<()> {
+        let Err(error) = again else {
+            return Ok(());
+        };
+        if error.is_refusal()
+            && let Ok(found) = self.stat_now(path).await
+            && matches!(
+                expected.compare(found.map(|item| item.entry.kind)),
+                Outcome::Done
+            )
+        {
+            return Ok(());
+        }
+        Err(error)
     }
 
     /// After a lost answer: whether `path` is as `expected` now.

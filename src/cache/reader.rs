@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::blocks::{BLOCK, Blocks, ContentKey};
@@ -20,7 +21,7 @@ use crate::ftp::{RemotePath, SizeAndTime};
 use crate::pool::Pool;
 
 /// Which content a file has: a change of either number is another content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// Size in bytes.
     pub size: u64,

@@ -66,24 +66,73 @@ impl Remote {
         }
     }
 
-    /// Replaces the file at `path`, with its wishes: all of `source` under a scratch name beside it, then renamed over it.
+    /// Replaces the file at `path`, with its wishes: all of `source` under the name `scratch` beside it, then renamed over it.
     ///
     /// # Errors
     /// After an error the file at `path` is whole and unchanged.
     pub async fn replace(
         &self,
         path: &RemotePath,
+        scratch: &RemotePath,
         source: &Source,
         wishes: Wishes,
     ) -> Result<Entry> {
-        let scratch = scratch_name(path);
-        self.hide(&scratch);
-        let outcome = self.replace_by(path, &scratch, source, wishes).await;
+        self.hide(scratch);
+        let outcome = self.replace_by(path, scratch, source, wishes).await;
         if outcome.is_err() {
-            self.clean(&scratch).await;
+            self.clean(scratch).await;
         }
-        self.show(&scratch);
+        self.show(scratch);
         outcome
+    }
+
+    /// Goes on with an upload of the bytes of `source` behind `least` that broke off, of which the server may have the first
+    /// at `at`. `None` if it has none of them, or if that cannot be gone on with.
+    pub async fn resume(
+        &self,
+        at: &RemotePath,
+        source: &Source,
+        least: u64,
+        wishes: Wishes,
+    ) -> Result<Option<Entry>> {
+        let there = match self.size_of(at).await {
+            Ok(there) => there,
+            Err(Error::Absent(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let ours = there > least && self.is_head(at, source, least, there).await?;
+        if !ours {
+            return Ok(None);
+        }
+        debug!(%at, there, of = source.size, "an upload goes on where it broke off");
+        if there == source.size {
+            return self.confirm(at, source.size).await.map(Some);
+        }
+        let base = Version {
+            size: there,
+            modified: None,
+        };
+        match self.append(at, source, base, End::Known, wishes).await {
+            Ok(entry) => Ok(Some(entry)),
+            Err(Error::Unsupported(error)) => {
+                debug!(%at, %error, "not gone on with");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the file at `path`, which has `there` bytes, can be the beginning of `source`, or all of it: judged by its
+    /// end behind `least`, which somebody else's would hardly have in common.
+    pub async fn is_head(
+        &self,
+        path: &RemotePath,
+        source: &Source,
+        least: u64,
+        there: u64,
+    ) -> Result<bool> {
+        let tail = there.saturating_sub(TAIL).max(least)..there;
+        Ok(there <= source.size && self.holds(path, source, tail).await?)
     }
 
     /// Adds the bytes of `source` behind `base` to the file at `path`. The server must have it in that version, unless they
@@ -306,7 +355,7 @@ impl Remote {
     }
 
     /// Gives the file `scratch`, which is `stored`, the rest of its wishes, and then the name `path`.
-    pub(super) async fn put_in_place(
+    pub async fn put_in_place(
         &self,
         path: &RemotePath,
         scratch: &RemotePath,
@@ -339,6 +388,8 @@ impl Remote {
                 self.clean(scratch).await;
                 Ok(Entry { mode, ..entry })
             }
+            // Somebody took our own file away: nothing is said of the one at `path`.
+            Err(Error::Absent(_)) => Err(Error::Stale(path.clone())),
             Err(error) => Err(error),
         }
     }
@@ -460,7 +511,7 @@ impl Remote {
     }
 
     /// Removes what may be left under a scratch name of ours.
-    pub(super) async fn clean(&self, scratch: &RemotePath) {
+    pub async fn clean(&self, scratch: &RemotePath) {
         // A name of our own is nobody else's by the second time.
         let retry = match self.is_hidden(scratch) {
             true => Retry::Idempotent,
@@ -495,7 +546,7 @@ impl Remote {
 }
 
 /// A name beside `path` that nobody else uses: short, since `path`'s own may be as long as names can be.
-pub(super) fn scratch_name(path: &RemotePath) -> RemotePath {
+pub fn scratch_name(path: &RemotePath) -> RemotePath {
     let mut random = [0; 8];
     // Without randomness (no kernel refuses it once booted) the address of a local still differs between processes.
     if getrandom(&mut random, GetRandomFlags::empty()).is_err() {
@@ -511,6 +562,9 @@ pub(super) fn scratch_name(path: &RemotePath) -> RemotePath {
 pub(super) fn is_lost(error: &Error) -> bool {
     matches!(error, Error::Wire(error) if error.is_connection())
 }
+
+/// Bytes that are compared before an upload is gone on with.
+const TAIL: u64 = 256 << 10;
 
 /// Bytes read from the staged file and sent at once.
 pub(super) const PIECE: u64 = 256 << 10;

@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use super::Remote;
@@ -18,6 +20,20 @@ pub(super) struct Veil {
     moving: HashMap<RemotePath, Moved>,
     moves: u64,
 }
+
+/// What is told of names of ours on the server, so that they are not forgotten should this process end.
+#[derive(Clone, Copy, Debug)]
+pub enum OwnName<'a> {
+    /// It is about to hold something of ours, which may be removed.
+    Ours(&'a RemotePath),
+    /// It is about to hold what belongs to the other path, unless there is something by then.
+    Aside(&'a RemotePath, &'a RemotePath),
+    /// It is not ours any more.
+    Free(&'a RemotePath),
+}
+
+/// Who is told.
+pub type Tell = Arc<dyn Fn(OwnName<'_>) + Send + Sync>;
 
 /// Something that the server may have elsewhere by now.
 #[derive(Debug)]
@@ -77,12 +93,20 @@ impl Veil {
 impl Remote {
     /// Names `path` as ours for the moment: it is not shown until [`Remote::show`].
     pub fn hide(&self, path: &RemotePath) {
+        (self.inner.tell)(OwnName::Ours(path));
+        self.veil().hidden.insert(path.clone());
+    }
+
+    /// The same for a name that is to hold what is at `other`, while that is replaced.
+    pub(super) fn hide_aside(&self, path: &RemotePath, other: &RemotePath) {
+        (self.inner.tell)(OwnName::Aside(path, other));
         self.veil().hidden.insert(path.clone());
     }
 
     /// Ends [`Remote::hide`]: whatever is there by now is shown at the next listing.
     pub fn show(&self, path: &RemotePath) {
         self.veil().hidden.remove(path);
+        (self.inner.tell)(OwnName::Free(path));
     }
 
     /// Notes that `path` is about to be moved.

@@ -27,10 +27,10 @@ pub struct Login {
 pub struct Surroundings {
     /// `$HOME`, where it is an absolute path.
     pub home: Option<PathBuf>,
-    /// `$XDG_CACHE_HOME`, where it is an absolute path.
-    pub cache_home: Option<PathBuf>,
     /// `$CREDENTIALS_DIRECTORY`, by which systemd hands over what a unit's `LoadCredential=` names.
     pub credentials_directory: Option<PathBuf>,
+    /// `$XDG_STATE_HOME`, where it is an absolute path.
+    pub state_home: Option<PathBuf>,
     /// `$FTPFS_PASSWORD`.
     pub password: Option<Secret>,
     /// Asks at the terminal with the given words; `None` = there is no terminal.
@@ -189,8 +189,8 @@ mod tests {
     fn bare() -> Surroundings {
         Surroundings {
             home: None,
-            cache_home: None,
             credentials_directory: None,
+            state_home: None,
             password: None,
             ask: None,
         }

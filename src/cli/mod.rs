@@ -149,8 +149,8 @@ pub fn from_process() -> Result<Order, Error> {
     };
     let surroundings = Surroundings {
         home: folder("HOME"),
-        cache_home: folder("XDG_CACHE_HOME"),
         credentials_directory: folder("CREDENTIALS_DIRECTORY"),
+        state_home: folder("XDG_STATE_HOME"),
         password,
         ask: stdin()
             .is_terminal()

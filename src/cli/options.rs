@@ -63,6 +63,8 @@ pub struct Raw {
     /// `active_address`.
     pub active_address: Option<IpAddr>,
     pub staging: Option<PathBuf>,
+    /// `writeback`.
+    pub write_back: bool,
     pub fsname: Option<String>,
     pub subtype: Option<String>,
     pub log_file: Option<PathBuf>,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{getgid, getuid};
+use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::credentials::{self, Surroundings};
@@ -34,6 +35,7 @@ pub fn setup(
     let server = server(location, raw, surroundings)?;
     let staging = staging(raw, surroundings)?;
     let attr_ttl = raw.attr_timeout.unwrap_or(Duration::from_secs(5));
+    let journal = journal(location, &server.user, server.port);
     Ok(Setup {
         server,
         pool: pool(raw),
@@ -49,6 +51,8 @@ pub fn setup(
             umask: raw.umask,
             read_only: raw.read_only,
             staging,
+            journal,
+            write_back: raw.write_back,
         },
         fuse: FuseConfig { attr_ttl },
         mount: MountConfig {
@@ -202,6 +206,29 @@ fn identity(raw: &Raw, tls: TlsMode) -> Result<Option<Identity>, Error> {
     }
 }
 
+/// The name of the journal, the same for each mount of this folder by this login: readable, and unlike any other by a
+/// part of a hash.
+fn journal(location: &Location, user: &str, port: u16) -> String {
+    let whole = format!("{user}\0{}\0{port}\0{:?}", location.host, location.root);
+    let hash: String = Sha256::digest(whole.as_bytes())[..6]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let readable: String = location
+        .host
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-.".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(60)
+        .collect();
+    format!("{readable}-{hash}")
+}
+
 /// The folder for changes not sent yet, made if it is missing.
 fn staging(raw: &Raw, surroundings: &Surroundings) -> Result<PathBuf, Error> {
     if let Some(path) = &raw.staging {
@@ -209,18 +236,20 @@ fn staging(raw: &Raw, surroundings: &Surroundings) -> Result<PathBuf, Error> {
             .map(|()| path.clone())
             .map_err(|e| Error::Failed(format!("cannot use {} for staging: {e}", path.display())));
     }
-    let cache = surroundings
-        .cache_home
-        .clone()
-        .or_else(|| surroundings.home.as_ref().map(|home| home.join(".cache")))
-        .or_else(|| getuid().is_root().then(|| PathBuf::from("/var/cache")));
-    if let Some(path) = cache.map(|cache| cache.join("ftpfs"))
+    // Root's is the system's, whatever HOME is: a mount by mount(8) finds what a mount by hand has left.
+    let state = match getuid().is_root() {
+        true => Some(PathBuf::from("/var/lib")),
+        false => surroundings.state_home.clone().or_else(|| {
+            let home = surroundings.home.as_ref();
+            home.map(|home| home.join(".local/state"))
+        }),
+    };
+    if let Some(path) = state.map(|state| state.join("ftpfs"))
         && make_folder(&path).is_ok()
     {
         return Ok(path);
     }
-    // Others may have made a folder of a known name there: the private one within is made with
-    // a name of its own.
+    // Each journal in it sees for itself that nobody else has made it.
     Ok(std::env::temp_dir())
 }
 
@@ -244,8 +273,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let surroundings = Surroundings {
             home: None,
-            cache_home: Some(folder.path().to_owned()),
             credentials_directory: None,
+            state_home: Some(folder.path().to_owned()),
             password: None,
             ask: None,
         };

@@ -137,7 +137,7 @@ impl Session {
         after
     }
 
-    /// What is at `path`, by `MLST`, else by `CWD` (a folder) or `SIZE` (a file); `None` where all say no.
+    /// What is at `path`, by `MLST`, else by `CWD` (a folder) or `SIZE`, `MDTM` (a file); `None` where all say no.
     pub async fn find(&mut self, path: &RemotePath) -> Result<Option<Entry>> {
         match self.stat(path).await {
             Ok(entry) => return Ok(Some(entry)),
@@ -165,6 +165,17 @@ impl Session {
                 Ok(Some(Entry {
                     size: Some(size),
                     modified,
+                    ..plain(Kind::File)
+                }))
+            }
+            // Without SIZE, a time shows as well that it is there.
+            Err(error) if error.kind == ErrorKind::NotImplemented => {
+                let mtime = self.modified(std::slice::from_ref(path)).await?.pop();
+                Ok(mtime.flatten().map(|seconds| Entry {
+                    modified: Some(Modified {
+                        seconds,
+                        precision: Precision::Second,
+                    }),
                     ..plain(Kind::File)
                 }))
             }

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Refused(u16),
     /// The server could not do it now (4xx).
     Transient(u16),
+    /// The server has entered the folder, and does not list it.
+    Unlisted,
     /// No room, or over quota (452, 552).
     NoSpace,
     /// A transfer ended before its end.
@@ -120,6 +122,7 @@ impl Error {
             ErrorKind::NotImplemented
                 | ErrorKind::Refused(_)
                 | ErrorKind::Transient(_)
+                | ErrorKind::Unlisted
                 | ErrorKind::NoSpace
         )
     }

@@ -9,7 +9,7 @@ use super::clock::{Difference, unix_now};
 use super::command::Command;
 use super::error::{Error, ErrorKind, Result};
 use super::list::{Entry, Kind, Parsed, Precision, parse_list, parse_mlsd};
-use super::path::RemotePath;
+use super::path::{RemotePath, printable};
 use super::reply::Reply;
 use super::session::{Session, State};
 use super::time::Zone;
@@ -30,7 +30,8 @@ impl Session {
     /// No listing command is given a path: servers split it at spaces, expand it, or take it for options.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] from the `CWD` if there is no such folder; never an empty listing in place of an error.
+    /// [`ErrorKind::Refused`] from the `CWD` if there is no such folder; [`ErrorKind::Unlisted`]; never an empty listing in
+    /// place of an error.
     ///
     /// `early` sees the entries of a `LIST` as soon as they are here, a round trip before the server says that they are
     /// all, and before the zone of their times may be known.
@@ -58,7 +59,8 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        if self.knows(|profile| profile.list_all) != Some(false) {
+        let lists_all = self.knows(|profile| profile.list_all);
+        if lists_all != Some(false) {
             // Not before it is known what the times that are asked for mean.
             let undecided = self.compares_clock();
             let charset = self.server.config.charset;
@@ -78,10 +80,17 @@ impl Session {
                             .with_profile(|profile| profile.list_all = Some(true));
                         return finish_listing(dir, parsed, &reply);
                     }
+                    // Where it lists itself elsewhere, this is about the folder.
+                    if lists_all == Some(true) {
+                        return match parsed.entries.is_empty() {
+                            true => Err(unlisted(dir, &parsed, &reply)),
+                            false => finish_listing(dir, parsed, &reply),
+                        };
+                    }
                     self.server
                         .with_profile(|profile| profile.list_all = Some(false));
                 }
-                Err(error) if error.is_refusal() => {
+                Err(error) if error.is_refusal() && lists_all.is_none() => {
                     self.server
                         .with_profile(|profile| profile.list_all = Some(false));
                 }
@@ -95,7 +104,10 @@ impl Session {
                     if !is_unread(&parsed) {
                         self.server
                             .with_profile(|profile| profile.list = Some(true));
-                        return finish_listing(dir, parsed, &reply);
+                        let mut listing = finish_listing(dir, parsed, &reply)?;
+                        // BusyBox 1.35 sends nothing of a folder that it may enter and not read.
+                        listing.complete &= !body.is_empty();
+                        return Ok(listing);
                     }
                     // Of a server whose listings were read it is no other dialect, but a message.
                     if self.knows(|profile| profile.list) == Some(true) {
@@ -103,12 +115,8 @@ impl Session {
                     }
                     debug!(error = %unread(dir, &parsed), "names alone are asked for");
                     let listing = self.list_names(dir).await?;
-                    // A message that comes in place of a listing comes in place of names as well.
-                    if listing
-                        .entries
-                        .iter()
-                        .any(|entry| is_line(&body, &entry.name))
-                    {
+                    // A message in place of the one, and nothing of the other: that is no empty folder.
+                    if listing.entries.is_empty() {
                         return Err(unread(dir, &parsed));
                     }
                     self.server
@@ -129,10 +137,6 @@ impl Session {
     /// Hidden files may be missing: the listing is never complete.
     async fn list_names(&mut self, dir: &RemotePath) -> Result<Listing> {
         let (body, _) = self.list_by(dir, Command::bare("NLST"), |_| {}).await?;
-        if body.last().is_some_and(|&last| last != b'\n') {
-            let detail = "the names end within a line";
-            return Err(Error::new(ErrorKind::Cut, format!("NLST of {dir}"), detail));
-        }
         let mut entries = parse_names(&body);
         if let Some(charset) = self.server.config.charset {
             charset.show(&mut entries);
@@ -144,8 +148,42 @@ impl Session {
                 entry.kind = Kind::Dir;
             }
         }
+        // A message that comes in place of names looks like one.
+        let first = entries.first().map(|entry| entry.name.clone());
+        entries = self.known_names(dir, entries).await?;
+        if let (true, Some(first)) = (entries.is_empty(), first) {
+            let detail = "the server knows nothing by the names that it lists";
+            return Err(Error::protocol(format!("NLST of {dir}"), detail, &first));
+        }
         let complete = false;
         Ok(Listing { entries, complete })
+    }
+
+    /// The folders of `entries`, and the files that the server knows by `SIZE` or `MDTM`; where it has neither command,
+    /// those whose names have no blank, as messages have.
+    async fn known_names(&mut self, dir: &RemotePath, entries: Vec<Entry>) -> Result<Vec<Entry>> {
+        let files = entries.iter().filter(|entry| entry.kind != Kind::Dir);
+        let files: Vec<RemotePath> = files.map(|entry| dir.join(&entry.name)).collect();
+        let sizes = self.ask_each("SIZE", &files).await?;
+        let times = self.ask_each("MDTM", &files).await?;
+        let lacks = |replies: &[Option<Reply>]| replies.iter().flatten().any(is_unknown);
+        let asked = !lacks(&sizes) || !lacks(&times);
+        let says = |reply: Option<Reply>| reply.is_some_and(|reply| reply.is_success());
+        let mut answers = sizes.into_iter().zip(times);
+        let mut is_known = |entry: &Entry| {
+            let known = answers
+                .next()
+                .is_some_and(|(size, time)| says(size) || says(time));
+            if asked {
+                known
+            } else {
+                !entry.name.contains(&b' ')
+            }
+        };
+        Ok(entries
+            .into_iter()
+            .filter(|entry| entry.kind == Kind::Dir || is_known(entry))
+            .collect())
     }
 
     /// Lists all of `dirs` in one flight over the control connection, by `STAT` (RFC 959 s4.1.3); `None` for each whose
@@ -209,7 +247,35 @@ impl Session {
     }
 
     /// The whole answer of a listing command in `dir`, and its final reply.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cut`] for one that ends within a line, whatever the reply says: what its last line says may be wrong.
+    /// Unless it does so twice at the same place: then this server ends its listings like that.
     async fn list_by(
+        &mut self,
+        dir: &RemotePath,
+        command: Command,
+        mut received: impl FnMut(&[u8]),
+    ) -> Result<(BytesMut, Reply)> {
+        let operation = format!("{command} of {dir}");
+        let (body, reply) = self.list_once(dir, command.clone(), &mut received).await?;
+        let is_cut = |body: &[u8]| body.last().is_some_and(|&last| last != b'\n');
+        if !is_cut(&body) || self.knows(|profile| profile.last_line_open) == Some(true) {
+            return Ok((body, reply));
+        }
+        let (again, reply) = self.list_once(dir, command, received).await?;
+        if is_cut(&again) {
+            if again != body {
+                let detail = "the listing ends within a line";
+                return Err(Error::new(ErrorKind::Cut, operation, detail));
+            }
+            self.server
+                .with_profile(|profile| profile.last_line_open = Some(true));
+        }
+        Ok((again, reply))
+    }
+
+    async fn list_once(
         &mut self,
         dir: &RemotePath,
         command: Command,
@@ -254,7 +320,14 @@ impl Session {
         }
         stream.close_receiving().await;
         received(&body);
+        let said_begun = self.said_begun;
         let reply = self.finish(&operation).await?;
+        // A reply to something else, as to the `CWD` once more: no folder is empty by that. 226 is about a transfer.
+        if body.is_empty() && !said_begun && reply.code != 226 {
+            self.state = State::Broken;
+            let detail = format!("no listing came before its end: {reply}");
+            return Err(Error::new(ErrorKind::Protocol, operation, detail));
+        }
         Ok((body, reply))
     }
 
@@ -371,15 +444,6 @@ fn is_unknown(reply: &Reply) -> bool {
     matches!(reply.code, 500 | 502 | 504)
 }
 
-/// Whether a line of `body` is `name` and nothing more, but for a path before it.
-fn is_line(body: &[u8], name: &[u8]) -> bool {
-    let mut lines = body.split(|&byte| byte == b'\n');
-    lines.any(|line| {
-        let before = line.trim_ascii_end().strip_suffix(name.trim_ascii_end());
-        before.is_some_and(|before| before.is_empty() || before.ends_with(b"/"))
-    })
-}
-
 /// The entries that the lines of an `NLST` name: files of unknown size and time, until more is asked. Some servers put the
 /// folder before each name.
 fn parse_names(body: &[u8]) -> Vec<Entry> {
@@ -419,6 +483,15 @@ pub(super) fn dated_file(dir: &RemotePath, entries: &[Entry]) -> Option<(RemoteP
 /// Whether nothing of a listing could be read.
 fn is_unread(parsed: &Parsed) -> bool {
     parsed.entries.is_empty() && !parsed.has_dot && parsed.unreadable > 0
+}
+
+/// Not even the folder itself is listed: vsftpd 3.0.3 says so behind its 226, inetutils-ftpd 2.4 in place of the lines.
+fn unlisted(dir: &RemotePath, parsed: &Parsed, reply: &Reply) -> Error {
+    let detail = match &parsed.first_unreadable {
+        Some(line) => printable(line),
+        None => reply.to_string(),
+    };
+    Error::new(ErrorKind::Unlisted, format!("LIST -a of {dir}"), detail)
 }
 
 fn unread(dir: &RemotePath, parsed: &Parsed) -> Error {

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// An absolute path on the server: begins with `/`, has no empty, `.` or `..` parts and no `/` at its end.
 ///
 /// Cheap to clone. Bytes, since FTP names have no charset of their own (RFC 2640 only recommends UTF-8).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Vec<u8>", into = "Vec<u8>")]
 pub struct RemotePath(Arc<[u8]>);
 
 impl RemotePath {
@@ -101,6 +104,18 @@ impl RemotePath {
     /// Its parts, from the root down.
     pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|&b| b == b'/').filter(|part| !part.is_empty())
+    }
+}
+
+impl From<Vec<u8>> for RemotePath {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(&bytes)
+    }
+}
+
+impl From<RemotePath> for Vec<u8> {
+    fn from(path: RemotePath) -> Self {
+        path.as_bytes().to_vec()
     }
 }
 

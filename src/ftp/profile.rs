@@ -29,6 +29,8 @@ pub struct Profile {
     pub mlst: Option<bool>,
     /// `LIST -a` shows hidden files, and is not taken for a path.
     pub list_all: Option<bool>,
+    /// The last line of its listings has no end.
+    pub last_line_open: Option<bool>,
     /// `LIST` works, and is in a dialect that can be read.
     pub list: Option<bool>,
     /// `STAT` of a folder lists it whole over the control connection.

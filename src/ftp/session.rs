@@ -433,7 +433,9 @@ impl Session {
             421 => ErrorKind::TooManySessions,
             _ if TOO_MANY.iter().any(|word| reply.says(word)) => ErrorKind::TooManySessions,
             400..=499 => ErrorKind::Transient(reply.code),
-            _ => ErrorKind::Login,
+            500..=599 => ErrorKind::Login,
+            // Another question after the answer to the last one: no refusal.
+            _ => ErrorKind::Protocol,
         };
         Err(Error::new(
             kind,

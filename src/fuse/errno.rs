@@ -25,6 +25,7 @@ pub fn errno(error: &Error) -> Errno {
         Error::Stale => Errno::ESTALE,
         Error::SizeUnknown => Errno::EIO,
         Error::Local(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_i32),
+        Error::Before(error) => errno(error),
         Error::Remote(error) => remote(error),
     }
 }
@@ -51,7 +52,7 @@ fn wire(kind: ftp::ErrorKind) -> Errno {
         ErrorKind::TimedOut => Errno::ETIMEDOUT,
         ErrorKind::NoSpace => Errno::ENOSPC,
         ErrorKind::NotImplemented => Errno::EOPNOTSUPP,
-        ErrorKind::Refused(_) | ErrorKind::Login => Errno::EACCES,
+        ErrorKind::Refused(_) | ErrorKind::Unlisted | ErrorKind::Login => Errno::EACCES,
         ErrorKind::TooManySessions => Errno::EBUSY,
         ErrorKind::Name => Errno::EINVAL,
         ErrorKind::Lost
@@ -84,6 +85,7 @@ mod tests {
             ErrorKind::NotImplemented,
             ErrorKind::Refused(550),
             ErrorKind::Transient(450),
+            ErrorKind::Unlisted,
             ErrorKind::NoSpace,
             ErrorKind::Cut,
             ErrorKind::Name,

@@ -351,7 +351,7 @@ impl Filesystem for Adapter {
     ) {
         let vfs = self.vfs.clone();
         self.run(debug_span!("fsync", ino = ino.0, fh = fh.0), async move {
-            done(reply, vfs.flush(fh.0).await)
+            done(reply, vfs.sync_file(fh.0).await)
         });
     }
 
@@ -366,10 +366,14 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let vfs = self.vfs.clone();
+        // First of all: the removal of the file may be the next request, and is handled beside this.
+        let closing = vfs.closing(fh.0);
         self.run(debug_span!("release", ino = ino.0, fh = fh.0), async move {
             // The kernel waits for nothing here, and an unmount does not wait for the answer.
             reply.ok();
-            vfs.release(fh.0).await;
+            if let Some(closing) = closing {
+                vfs.close(closing).await;
+            }
         });
     }
 
@@ -461,13 +465,15 @@ impl Filesystem for Adapter {
     fn fsyncdir(
         &self,
         _request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         _fh: FileHandle,
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        // Changes of names are done when they are acknowledged.
-        reply.ok();
+        let vfs = self.vfs.clone();
+        self.run(debug_span!("fsyncdir", ino = ino.0), async move {
+            done(reply, vfs.sync_dir(ino.0).await)
+        });
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {

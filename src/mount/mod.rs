@@ -177,6 +177,10 @@ fn serve_on(
         }
     })?;
     let vfs = Arc::new(vfs);
+    {
+        let _inside = runtime.enter();
+        vfs.start();
+    }
     let adapter = Adapter::new(vfs.clone(), runtime.handle().clone(), setup.fuse);
 
     let (mounted, device) = match place {

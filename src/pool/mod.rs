@@ -115,6 +115,11 @@ impl Pool {
         self.inner.server.root()
     }
 
+    /// How many sessions there may be at once.
+    pub fn most_sessions(&self) -> usize {
+        self.inner.config.max_sessions.max(1)
+    }
+
     /// Downloads that may run beside that of a reader: one session is left for commands.
     pub fn lanes(&self) -> usize {
         let withheld = self.inner.withheld.load(Ordering::Relaxed);

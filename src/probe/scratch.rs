@@ -56,7 +56,8 @@ pub async fn try_writing(setup: &Setup, seen: &mut Seen) -> std::result::Result<
         capacity_bytes: 0,
         attr_ttl,
     };
-    let remote = Remote::new(pool, &cache);
+    // The folder holds all names of ours, and is removed with them here.
+    let remote = Remote::new(pool, &cache, Arc::new(|_| ()));
     // The root of a server with a path relative to its home is known after a login.
     let folder = seen.root.join(scratch_name()?.as_bytes());
     remote

@@ -10,13 +10,13 @@ use tracing::debug;
 use super::attr::{unix_seconds, version};
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
-use crate::cache::{self, End, Source, Version};
+use crate::cache::{self, End, Source, Version, scratch_name};
 use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{RemotePath, Wishes};
 
 /// How a staged file is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Plan {
+pub(super) enum Plan {
     /// The server has the same bytes.
     Nothing,
     /// One `STOR`: there is nothing on the server that could be lost.
@@ -62,7 +62,8 @@ impl Vfs {
         }
     }
 
-    async fn commit_held(&self, ino: u64, staged: &Staged) -> Result<()> {
+    /// [`Vfs::commit`], of what is staged as `staged`, whose `order` the caller holds.
+    pub(super) async fn commit_held(&self, ino: u64, staged: &Staged) -> Result<()> {
         let mut state = staged.state().clone();
         if !state.pending() {
             return Ok(());
@@ -79,7 +80,12 @@ impl Vfs {
         };
         let path = self.path(parent)?.join(&name);
         if state.changed {
-            let sent = self.send(ino, &path, staged, &state).await;
+            // Whoever closed or synced it wants it as it is.
+            staged.note_whole(&path, || self.queue.number())?;
+            let sent = match state.restored {
+                true => self.send_restored(ino, &path, staged, &state).await,
+                false => self.send(ino, &path, staged, &state).await,
+            };
             let entry = sent.inspect_err(|error| {
                 let mut state = staged.state();
                 state.failed = Some(error.to_string());
@@ -129,10 +135,13 @@ impl Vfs {
         if let Ok(Some(entry)) = self.with_node(ino, |node| node.entry.clone()) {
             staged.state().base = Some(version(&entry));
         }
+        if !staged.state().pending() {
+            staged.settle();
+        }
         Ok(())
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         ino: u64,
         path: &RemotePath,
@@ -173,14 +182,18 @@ impl Vfs {
                     .ok_or(super::Error::NotFound)?;
                 Ok(item.entry)
             }
-            Plan::Store => match self.remote.store(path, &source, wishes).await {
-                // ProFTPD without AllowOverwrite lets nobody store over an existing file, not even an empty one.
-                Err(cache::Error::Denied(_)) if occupied => {
-                    self.replace(ino, path, staged, state).await
+            Plan::Store => {
+                staged.note_sent_to(path)?;
+                match self.remote.store(path, &source, wishes).await {
+                    // ProFTPD without AllowOverwrite lets nobody store over an existing file, not even an empty one.
+                    Err(cache::Error::Denied(_)) if occupied => {
+                        self.replace(ino, path, staged, state).await
+                    }
+                    outcome => Ok(outcome?),
                 }
-                outcome => Ok(outcome?),
-            },
+            }
             Plan::Append(base, end) => {
+                staged.note_sent_to(path)?;
                 match self.remote.append(path, &source, base, end, wishes).await {
                     Err(cache::Error::Unsupported(_)) => {
                         self.replace(ino, path, staged, state).await
@@ -189,6 +202,7 @@ impl Vfs {
                 }
             }
             Plan::Overwrite(base, ranges) => {
+                staged.note_sent_to(path)?;
                 let sent = self.remote.overwrite(path, &source, base, &ranges, wishes);
                 match sent.await {
                     Err(cache::Error::Unsupported(_)) => {
@@ -217,11 +231,13 @@ impl Vfs {
             size: state.size,
         };
         let wishes = self.wishes(ino, state);
-        Ok(self.remote.replace(path, &source, wishes).await?)
+        let scratch = scratch_name(path);
+        staged.note_sent_to(&scratch)?;
+        Ok(self.remote.replace(path, &scratch, &source, wishes).await?)
     }
 
     /// What a new file that takes the place of `ino` is to have: its mode too, unless new files have that anyway.
-    fn wishes(&self, ino: u64, state: &State) -> Wishes {
+    pub(super) fn wishes(&self, ino: u64, state: &State) -> Wishes {
         let known = self
             .with_node(ino, |node| node.entry.as_ref().and_then(|entry| entry.mode))
             .ok()
@@ -234,7 +250,7 @@ impl Vfs {
     }
 
     /// Fetches all bytes of the base that are part of the file.
-    async fn load(&self, ino: u64, staged: &Staged, state: &State) -> Result<()> {
+    pub(super) async fn load(&self, ino: u64, staged: &Staged, state: &State) -> Result<()> {
         let Some(base) = state.base else {
             return Ok(());
         };
@@ -281,7 +297,7 @@ impl Vfs {
 }
 
 /// The cheapest plan that cannot lose anything.
-fn plan(state: &State, occupied: bool) -> Plan {
+pub(super) fn plan(state: &State, occupied: bool) -> Plan {
     let Some(base) = state.base else {
         return if occupied { Plan::Replace } else { Plan::Store };
     };

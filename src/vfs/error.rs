@@ -1,6 +1,7 @@
 //! Why a filesystem operation cannot be done. Which errno that is, the adapter says.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::cache;
 use crate::ftp;
@@ -50,6 +51,9 @@ pub enum Error {
     /// The staged file could not be read or written.
     #[error("staged file: {0}")]
     Local(#[from] io::Error),
+    /// An earlier change, which was acknowledged, could not be made on the server.
+    #[error("an earlier change: {0}")]
+    Before(Arc<Error>),
     /// The server's side failed.
     #[error("{0}")]
     Remote(cache::Error),
@@ -67,6 +71,28 @@ impl From<cache::Error> for Error {
                 Self::Invalid("a name that cannot be sent over FTP")
             }
             error => Self::Remote(error),
+        }
+    }
+}
+
+impl Error {
+    /// Whether the same may succeed later, without anybody doing anything here.
+    pub fn may_pass(&self) -> bool {
+        use ftp::ErrorKind;
+        match self {
+            Self::Before(error) => error.may_pass(),
+            Self::Remote(cache::Error::Wire(error)) => {
+                error.is_connection()
+                    || matches!(
+                        error.kind,
+                        ErrorKind::Unreachable
+                            | ErrorKind::TooManySessions
+                            | ErrorKind::Transient(_)
+                            | ErrorKind::Login
+                            | ErrorKind::Cut
+                    )
+            }
+            _ => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -43,6 +44,14 @@ pub struct Opened {
     pub direct_io: bool,
 }
 
+/// A handle that is about to be closed.
+#[derive(Debug)]
+#[must_use]
+pub struct Closing {
+    ino: u64,
+    write: bool,
+}
+
 impl Vfs {
     /// Opens the file `ino`.
     pub async fn open(&self, ino: u64, access: Access) -> Result<Opened> {
@@ -66,6 +75,12 @@ impl Vfs {
             return Err(Error::IsDir);
         }
         let staged = self.staged(ino);
+        if let Some(staged) = &staged
+            && let Some(error) = { staged.state().untold.take() }
+            && !access.truncate
+        {
+            return Err(Error::Before(error));
+        }
         let mut keep_cache = staged.is_some();
         let direct_io = (access.write && !access.read) || access.append;
         if staged.is_none() {
@@ -86,6 +101,7 @@ impl Vfs {
         if access.truncate {
             let (staged, _order) = self.stage_to_change(ino).await?;
             staged.truncate(0)?;
+            self.note(ino, &staged, None)?;
         }
         self.with_node(ino, |node| node.writers += u32::from(access.write))?;
         if !access.write && staged.is_none() {
@@ -146,12 +162,13 @@ impl Vfs {
             return opened;
         }
         let path = self.path(parent)?.join(name);
-        self.remote.check_new_name(&path).await?;
+        self.check_new_name(&path).await?;
         let staged = Arc::new(self.staging.stage(None)?);
         if mode & 0o7777 != self.config.default_file_mode() && self.config.file_mode.is_none() {
             staged.state().mode = Some(mode & 0o7777);
         }
         self.overlay().forget(&path);
+        staged.note(&path, None)?;
         let ino = {
             let mut inodes = self.inodes();
             let ino = inodes.introduce(parent, name, Kind::File);
@@ -219,36 +236,68 @@ impl Vfs {
         };
         let (staged, _order) = self.stage_to_change(ino).await?;
         // Local and short: a page cache away. Mostly on the kernel session's own thread, which may wait.
-        match append {
+        let wrote = match append {
             true => staged.append(bytes)?,
             false => staged.write(offset, bytes)?,
-        }
+        };
+        self.note(ino, &staged, Some(wrote))?;
         staged.send_early(|until_then| {
             // What has no name any more is never sent.
             let path = self.named_path(ino)?;
+            // Nor is anything before what is queued there.
+            if !self.queue.is_free(&path) {
+                return None;
+            }
             self.remote
                 .store_early(&path, staged.file.clone(), until_then)
-        });
+        })?;
         Ok(())
     }
 
-    /// Sends what was written to the file `fh`: success means that the server has it.
+    /// Notes in the journal what is staged for `ino`, after the bytes in `wrote` were changed, or anything.
+    pub(super) fn note(&self, ino: u64, staged: &Staged, wrote: Option<Range<u64>>) -> Result<()> {
+        match self.named_path(ino) {
+            Some(path) => Ok(staged.note(&path, wrote)?),
+            // Nobody will ever ask for it.
+            None => Ok(()),
+        }
+    }
+
+    /// Sends what was written to the file `fh`: success means that the server has it, or with write-back this machine's
+    /// disk.
     pub async fn flush(&self, fh: u64) -> Result<()> {
         match self.handle(fh) {
             Some(Handle::File {
                 ino, write: true, ..
-            }) => self.commit(ino).await,
+            }) => self.deliver(ino).await,
             Some(_) => Ok(()),
             None => Err(Error::BadHandle),
         }
     }
 
-    /// Closes the file `fh`. What was written after the last flush (through a mapping) is sent; a failure is logged, and
-    /// the bytes are kept.
+    /// Closes the file `fh`: [`Vfs::closing`] and [`Vfs::close`].
     pub async fn release(&self, fh: u64) {
+        if let Some(closing) = self.closing(fh) {
+            self.close(closing).await;
+        }
+    }
+
+    /// Begins to close the file `fh`, without waiting: removed from now on, it needs not be kept for this handle. `None` if
+    /// there is no such handle.
+    pub fn closing(&self, fh: u64) -> Option<Closing> {
         let Some(Handle::File { ino, write, .. }) = self.handles().remove(fh) else {
-            return;
+            return None;
         };
+        if let Some(node) = self.inodes().get_mut(ino) {
+            node.closing += 1;
+        }
+        Some(Closing { ino, write })
+    }
+
+    /// Ends what [`Vfs::closing`] began. What was written after the last flush (through a mapping) is sent; a failure is
+    /// logged, and the bytes are kept.
+    pub async fn close(&self, closing: Closing) {
+        let Closing { ino, write } = closing;
         if write {
             let last = self.with_node(ino, |node| {
                 node.writers = node.writers.saturating_sub(1);
@@ -257,6 +306,9 @@ impl Vfs {
             if matches!(last, Ok(true)) {
                 self.unstage(ino).await;
             }
+        }
+        if let Some(node) = self.inodes().get_mut(ino) {
+            node.closing = node.closing.saturating_sub(1);
         }
         if let Some(kept) = self.drop_handle(ino) {
             self.remove_kept(&kept).await;
@@ -287,17 +339,20 @@ impl Vfs {
         {
             let (staged, _order) = self.stage_to_change(ino).await?;
             staged.truncate(size)?;
+            self.note(ino, &staged, None)?;
         }
         if self.with_node(ino, |node| node.writers)? == 0 {
-            let sent = self.commit(ino).await;
+            let sent = self.deliver(ino).await;
             if sent.is_err() {
                 // Nobody wrote anything: the file stays as it is on the server, and the caller is told.
                 // Unless a writer has come meanwhile, who will flush it.
-                self.with_node(ino, |node| {
-                    if node.writers == 0 {
-                        node.staged = None;
-                    }
+                let given_up = self.with_node(ino, |node| match node.writers {
+                    0 => node.staged.take(),
+                    _ => None,
                 })?;
+                if let Some(staged) = given_up {
+                    staged.settle();
+                }
             }
             sent?;
             self.unstage(ino).await;
@@ -335,6 +390,13 @@ impl Vfs {
 
     /// Lets the staged file of `ino` go once the server has it; what cannot be sent is kept.
     async fn unstage(&self, ino: u64) {
+        if self.config.write_back {
+            // What was written through a mapping since. What is queued is let go when it was sent.
+            if let Err(error) = self.acknowledge(ino).await {
+                warn!(ino, %error, "not acknowledged");
+            }
+            return self.let_go(ino).await;
+        }
         // What was refused at close, and said there, is not sent once more.
         let failed = self
             .staged(ino)
@@ -346,6 +408,11 @@ impl Vfs {
         if let Some(reason) = failed {
             self.rescue(ino, &reason);
         }
+        self.let_go(ino).await;
+    }
+
+    /// Lets the staged file of `ino` go if the server has all of it, and nobody writes to it.
+    pub(super) async fn let_go(&self, ino: u64) {
         let Some(staged) = self.staged(ino) else {
             return;
         };
@@ -447,6 +514,9 @@ impl Vfs {
         });
         if let Ok(Some(now)) = now {
             self.remote.carry_content(ino, now);
+            if let Some(staged) = self.staged(ino) {
+                staged.state().carry_base(now);
+            }
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Node {
     children: u64,
     /// Open handles.
     pub handles: u32,
+    /// Of those, the ones through which nothing is read or written any more.
+    pub closing: u32,
     /// Open handles that may write.
     pub writers: u32,
     /// What was last known of it.
@@ -291,6 +293,7 @@ impl Node {
             lookups: 0,
             children: 0,
             handles: 0,
+            closing: 0,
             writers: 0,
             entry: None,
             staged: None,
@@ -299,6 +302,11 @@ impl Node {
             unlinked: false,
             kept_at: None,
         }
+    }
+
+    /// Whether something may still be read or written through an open handle.
+    pub fn is_open(&self) -> bool {
+        self.handles > self.closing
     }
 }
 

@@ -10,13 +10,18 @@ mod error;
 mod file;
 mod handles;
 pub mod inodes;
+mod journal;
 mod namespace;
 mod overlay;
+mod queue;
+mod recover;
 mod rename;
 mod setattr;
 mod staging;
 mod unlink;
+mod writeback;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -24,7 +29,7 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 use tracing::{error, info};
 
-use crate::cache::{CacheConfig, Item, Remote};
+use crate::cache::{CacheConfig, Item, OwnName, Remote, Tell};
 use crate::ftp::config::ServerConfig;
 use crate::ftp::list::{Entry, Kind};
 use crate::ftp::{RemotePath, Server};
@@ -33,12 +38,14 @@ use crate::pool::{Pool, PoolConfig, Purpose};
 use beside::Runs;
 use handles::{Handle, Handles};
 use inodes::{Inodes, Node};
+use journal::{Intent, Record};
 use overlay::Overlay;
+use queue::Queue;
 use staging::{Staged, Staging};
 
 pub use attr::{Attr, system_time, unix_seconds};
 pub use error::{Error, Result};
-pub use file::{Access, Opened};
+pub use file::{Access, Closing, Opened};
 pub use inodes::ROOT;
 pub use namespace::{DirEntry, Enough};
 pub use rename::Replace;
@@ -59,8 +66,12 @@ pub struct VfsConfig {
     pub umask: Option<u32>,
     /// Whether every change is refused.
     pub read_only: bool,
-    /// Folder that changes are staged in.
+    /// Folder that the journals are in.
     pub staging: PathBuf,
+    /// Names the journal in it: the same for the same server, login and root.
+    pub journal: String,
+    /// Whether changes are acknowledged when they are safe on this machine, and made on the server behind the user.
+    pub write_back: bool,
 }
 
 /// The filesystem.
@@ -76,6 +87,9 @@ pub struct Vfs {
     handles: Mutex<Handles>,
     overlay: Mutex<Overlay>,
     runs: Mutex<Runs>,
+    queue: Arc<Queue>,
+    /// Held by whoever renames a folder on the server, and shared by those who queue changes, whose paths it would change.
+    names: tokio::sync::RwLock<()>,
     /// Told whenever a file has lost its name, or keeps it after all.
     left: Notify,
     mounted: SystemTime,
@@ -92,7 +106,7 @@ impl Vfs {
         cache: CacheConfig,
         config: VfsConfig,
     ) -> std::result::Result<Self, String> {
-        let staging = Staging::new(&config.staging).map_err(|error| {
+        let staging = Staging::new(&config.staging, &config.journal).map_err(|error| {
             let path = config.staging.display();
             format!(
                 "cannot stage changes in {path}: {error}; name another folder with -o staging=DIR"
@@ -107,15 +121,19 @@ impl Vfs {
             .map_err(|error| explain(&host, &error))?;
         drop(lease);
         let root = pool.root();
-        let remote = Remote::new(pool, &cache);
+        let queue: Arc<Queue> = Arc::default();
+        queue.go_on_behind(staging.journal().left().last_number());
+        let remote = Remote::new(pool, &cache, own_names(&staging, &queue));
         remote
             .list(&root)
             .await
             .map_err(|error| format!("cannot show {root} of {host}: {error}"))?;
         remote.pool().warm_up();
         info!(%root, greeting = remote.pool().profile().greeting, "connected");
-        Ok(Self {
+        let vfs = Self {
             config,
+            queue,
+            names: tokio::sync::RwLock::default(),
             inodes: Mutex::new(Inodes::new(root)),
             handles: Mutex::default(),
             overlay: Mutex::default(),
@@ -124,7 +142,11 @@ impl Vfs {
             remote,
             staging,
             mounted: SystemTime::now(),
-        })
+        };
+        vfs.recover()
+            .await
+            .map_err(|error| format!("cannot read what an earlier mount left: {error}"))?;
+        Ok(vfs)
     }
 
     /// Sends everything not yet sent, and logs out.
@@ -135,9 +157,26 @@ impl Vfs {
         let mut unsent = Vec::new();
         let staged = self.inodes().staged();
         for ino in staged {
-            if let Err(error) = self.commit(ino).await {
-                unsent.push(self.rescue(ino, &error.to_string()));
+            // What is queued is waited for below.
+            if self.is_queued(ino) {
+                continue;
             }
+            let sent = match self.config.write_back {
+                true => self.acknowledge(ino).await,
+                false => self.commit(ino).await,
+            };
+            if let Err(error) = sent {
+                unsent.push(match self.config.write_back {
+                    true => self.kept(ino, &error),
+                    false => self.rescue(ino, &error.to_string()),
+                });
+            }
+        }
+        for (path, error) in self.queue.quiet().await {
+            let reason = error.map_or_else(String::new, |error| format!(": {error}"));
+            unsent.push(format!(
+                "{path}: not on the server yet{reason}; it is kept, and sent by the next mount"
+            ));
         }
         self.remote.pool().close().await;
         if unsent.is_empty() {
@@ -145,6 +184,14 @@ impl Vfs {
         } else {
             Err(unsent)
         }
+    }
+
+    /// What to tell the user of a file that stays in the journal.
+    fn kept(&self, ino: u64, error: &Error) -> String {
+        let journal = self.staging.journal().folder().display();
+        let path = self.named_path(ino);
+        let shown = path.map_or_else(|| "a file".to_owned(), |path| path.to_string());
+        format!("{shown}: not sent: {error}; it is kept in {journal}, and sent by the next mount")
     }
 
     /// Keeps the bytes of a staged file that could not be sent; what to tell the user.
@@ -176,6 +223,7 @@ impl Vfs {
             }
         };
         error!("{told}");
+        staged.settle();
         let mut inodes = self.inodes();
         if let Some(node) = inodes.get_mut(ino) {
             node.staged = None;
@@ -248,6 +296,13 @@ impl Vfs {
         self.inodes().get(ino).and_then(|node| node.staged.clone())
     }
 
+    /// Whether what is staged for `ino` waits to be sent, or is being sent.
+    fn is_queued(&self, ino: u64) -> bool {
+        self.named_path(ino)
+            .zip(self.staged(ino))
+            .is_some_and(|(path, staged)| self.queue.has_send(&path, staged.content()))
+    }
+
     fn writable(&self) -> Result<()> {
         if self.config.read_only {
             Err(Error::ReadOnly)
@@ -275,6 +330,30 @@ impl Vfs {
     fn overlay(&self) -> MutexGuard<'_, Overlay> {
         self.overlay.lock().expect("no panic while locked")
     }
+}
+
+/// Notes names of ours on the server in the journal: should this mount be killed, the next one clears them away.
+fn own_names(staging: &Staging, queue: &Arc<Queue>) -> Tell {
+    let (journal, queue) = (staging.journal().clone(), queue.clone());
+    let numbers = Mutex::new(HashMap::new());
+    Arc::new(move |name| {
+        let mut numbers = numbers.lock().expect("no panic while locked");
+        let (path, intent) = match name {
+            OwnName::Ours(path) => (path, Intent::Remove(path.clone(), Kind::File, None)),
+            OwnName::Aside(path, other) => (path, Intent::PutBack(path.clone(), other.clone())),
+            OwnName::Free(path) => {
+                if let Some(number) = numbers.remove(path) {
+                    journal.note_end(Record::Done(number));
+                }
+                return;
+            }
+        };
+        let number = queue.number();
+        journal.note_end(Record::Queued(number, intent));
+        if let Some(before) = numbers.insert(path.clone(), number) {
+            journal.note_end(Record::Done(before));
+        }
+    })
 }
 
 /// Why the first login failed, and what to do.

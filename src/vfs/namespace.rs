@@ -1,5 +1,6 @@
 //! Names: looking up, listing and making.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -29,6 +30,13 @@ pub struct DirSnapshot {
     parent: u64,
     path: RemotePath,
     items: Vec<Item>,
+}
+
+impl DirSnapshot {
+    /// Whether there was nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
 }
 
 impl Vfs {
@@ -73,7 +81,7 @@ impl Vfs {
                 self.overlay().apply(&path, &mut entry);
                 return Ok(self.config.attr(ROOT, &entry, true));
             }
-            let item = self.remote.stat(&path).await?;
+            let item = self.shown(&path).await?;
             if self.inodes().path(ino).as_ref() == Some(&path) {
                 return Ok(self.learn(ino, &path, &item.ok_or(Error::NotFound)?));
             }
@@ -191,6 +199,14 @@ impl Vfs {
         if let Some(staged) = staged {
             return Some(self.staged_attr(ino, last.as_ref(), &staged));
         }
+        let view = self.queue.view(&path);
+        if !view.is_clear() {
+            let Some(item) = view.over(Some(listed.clone())) else {
+                self.forget(ino, 1);
+                return None;
+            };
+            return Some(self.attr_of(ino, &path, &Item::unsettled(item.entry)));
+        }
         let gone = |item: &Option<Item>| {
             item.as_ref()
                 .is_none_or(|item| item.entry.kind != entry.kind)
@@ -229,8 +245,17 @@ impl Vfs {
         if self.find(parent, name).await?.is_some() {
             return Err(Error::Exists);
         }
+        let _names = self.names.read().await;
         let path = self.path(parent)?.join(name);
-        self.remote.check_new_name(&path).await?;
+        self.check_new_name(&path).await?;
+        if self.config.write_back {
+            self.overlay().forget(&path);
+            let entry = self.make_dir_later(&path, mode).await?;
+            let ino = self.inodes().introduce(parent, name, Kind::Dir);
+            self.touch_dir(parent);
+            return Ok(self.learn(ino, &path, &Item::unsettled(entry)));
+        }
+        self.settled(&path).await?;
         self.remote.make_dir(&path).await?;
         self.overlay().forget(&path);
         let item = self.remote.stat(&path).await?.ok_or(Error::NotFound)?;
@@ -254,7 +279,8 @@ impl Vfs {
             return Err(Error::Exists);
         }
         let path = self.path(parent)?.join(name);
-        self.remote.check_new_name(&path).await?;
+        self.check_new_name(&path).await?;
+        self.settled(&path).await?;
         match self.remote.make_link(target, &path).await {
             Ok(()) => {}
             Err(cache::Error::Unsupported(_)) => return Err(Error::NotPermitted),
@@ -284,11 +310,22 @@ impl Vfs {
         if !path.is_sayable() {
             return Err(Error::Invalid("a name that cannot be sent over FTP"));
         }
-        let Some(item) = self.remote.stat(&path).await? else {
+        let Some(item) = self.shown(&path).await? else {
             return Ok(None);
         };
         let ino = self.inodes().intern(parent, name, item.entry.kind);
         Ok(Some(self.learn(ino, &path, &item)))
+    }
+
+    /// What is at `path`, which has nothing staged: the server's word, changed by what is queued.
+    async fn shown(&self, path: &RemotePath) -> Result<Option<Item>> {
+        // Looked at first: what is done meanwhile is in the server's word too.
+        let view = self.queue.view(path);
+        let item = match view.is_made() {
+            true => None,
+            false => self.remote.stat(path).await?,
+        };
+        Ok(view.over(item))
     }
 
     /// Remembers what the server says of `ino`, and shows it as attributes.
@@ -307,23 +344,36 @@ impl Vfs {
         }
     }
 
-    async fn snapshot(&self, ino: u64) -> Result<Arc<DirSnapshot>> {
+    pub(super) async fn snapshot(&self, ino: u64) -> Result<Arc<DirSnapshot>> {
         let path = self.path(ino)?;
         self.remote.opened(&path);
         loop {
             let before = self.inodes().created_in(ino);
-            let folder = self.remote.list(&path).await?;
+            let made = self.queue.view(&path).is_made();
+            let views = self.queue.views_in(&path);
+            let mut entries = match made {
+                true => BTreeMap::new(),
+                false => self.remote.list(&path).await?.entries.clone(),
+            };
+            for (name, view) in views {
+                match view.over(entries.remove(&name)) {
+                    Some(item) => entries.insert(name, item),
+                    None => None,
+                };
+            }
             let inodes = self.inodes();
             let created = inodes.created_in(ino);
-            let listed = |name: &Vec<u8>| folder.entries.contains_key(name);
+            let listed = |name: &Vec<u8>| entries.contains_key(name);
             // Sent while the listing was on its way, and too late to be in it.
-            if before.iter().any(|name| {
-                !created.contains(name) && !listed(name) && inodes.find(ino, name).is_some()
-            }) {
+            if before
+                .iter()
+                .any(|name| !created.contains(name) && !listed(name))
+            {
                 continue;
             }
-            let mut items: Vec<Item> = folder.entries.values().cloned().collect();
-            for name in created.into_iter().filter(|name| !listed(name)) {
+            let new: Vec<_> = created.into_iter().filter(|name| !listed(name)).collect();
+            let mut items: Vec<Item> = entries.into_values().collect();
+            for name in new {
                 items.push(Item::unsettled(Entry {
                     name,
                     kind: Kind::File,

@@ -1,9 +1,13 @@
 //! Renaming: of what is open, over what is open.
 
+use std::sync::Arc;
+
 use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
+use super::attr::version;
 use super::namespace::check_name;
+use super::staging::Staged;
 use super::unlink::Aside;
 use super::{Attr, Error, Result, Vfs};
 use crate::ftp::RemotePath;
@@ -53,8 +57,24 @@ impl Vfs {
             return Err(Error::Invalid("a folder cannot be moved into itself"));
         }
         if target.is_none() {
-            self.remote.check_new_name(&to).await?;
+            self.check_new_name(&to).await?;
         }
+        if self.config.write_back
+            && self
+                .rename_unsent(parent, name, new_parent, new_name, &source, target.as_ref())
+                .await?
+        {
+            return Ok(());
+        }
+        // What is queued has the paths of now.
+        self.settled(&from).await?;
+        self.settled(&to).await?;
+        let (_shared, _alone) = match source.kind {
+            Kind::Dir => (None, Some(self.names.write().await)),
+            _ => (Some(self.names.read().await), None),
+        };
+        self.settled(&from).await?;
+        self.settled(&to).await?;
         // Held until the end: nothing is sent to a name that something else is about to have.
         let mut orders = Vec::new();
         let earlier = target.filter(|target| target.ino < source.ino);
@@ -95,11 +115,111 @@ impl Vfs {
         }
         drop(moving);
         if let Some(target) = target {
+            self.discard_staged(target.ino);
             self.end_aside(target.ino, aside).await;
         }
         self.touch_dir(parent);
         self.touch_dir(new_parent);
         Ok(())
+    }
+
+    /// Renames a file that the server has nothing of yet, here alone: it is sent to its new name. `false` where that cannot
+    /// be done.
+    async fn rename_unsent(
+        &self,
+        parent: u64,
+        name: &[u8],
+        new_parent: u64,
+        new_name: &[u8],
+        source: &Attr,
+        target: Option<&Attr>,
+    ) -> Result<bool> {
+        if source.kind != Kind::File || target.is_some_and(|target| target.kind != Kind::File) {
+            return Ok(false);
+        }
+        let _names = self.names.read().await;
+        let from = self.path(parent)?.join(name);
+        let to = self.path(new_parent)?.join(new_name);
+        // By rising number, as all who hold several.
+        let mut held = Vec::new();
+        let mut numbers: Vec<u64> = std::iter::once(source)
+            .chain(target)
+            .map(|attr| attr.ino)
+            .collect();
+        numbers.sort_unstable();
+        for ino in numbers {
+            held.extend(
+                self.hold_staged(ino)
+                    .await
+                    .map(|(staged, order)| (ino, staged, order)),
+            );
+        }
+        let staged_of = |ino: u64| {
+            held.iter()
+                .find(|(held, ..)| *held == ino)
+                .map(|(_, staged, _)| staged)
+        };
+        let Some(staged) = staged_of(source.ino) else {
+            return Ok(false);
+        };
+        let unsent = {
+            let state = staged.state();
+            state.changed && state.base.is_none() && state.sent_to.is_none() && !state.restored
+        };
+        let open = |ino: u64| self.with_node(ino, |node| node.handles > 0);
+        if !unsent || target.map(|target| open(target.ino)).transpose()? == Some(true) {
+            return Ok(false);
+        }
+        // What the server has at the new name stays there until this is whole.
+        let mut base = None;
+        if let Some(target) = target {
+            base = match staged_of(target.ino) {
+                Some(staged) => staged.state().base,
+                None => self.with_node(target.ino, |node| node.entry.as_ref().map(version))?,
+            };
+            let part = |staged: &Arc<Staged>| staged.state().sent_to.is_some();
+            if staged_of(target.ino).is_some_and(part) {
+                return Ok(false);
+            }
+        }
+        let closed = staged.state().closed;
+        if self.queue.take_back(&from, staged.content()).is_none() && closed {
+            // Just about to be sent.
+            return Ok(false);
+        }
+        if let Some(target) = target {
+            let queued = staged_of(target.ino)
+                .and_then(|staged| self.queue.take_back(&to, staged.content()));
+            let pending = staged_of(target.ino).is_some_and(|staged| staged.state().closed);
+            if queued.is_none() && pending {
+                if closed {
+                    self.queue_to_send(source.ino, staged, &from).await?;
+                }
+                return Ok(false);
+            }
+            self.remember(target.ino, *target);
+            self.remote.forget_content(target.ino);
+        }
+        staged.state().stands_over(base);
+        self.overlay().rename(&from, &to);
+        {
+            let mut inodes = self.inodes();
+            inodes.server_has(parent, name);
+            inodes.rename(parent, name, new_parent, new_name);
+            if base.is_none() {
+                inodes.server_lacks(new_parent, new_name);
+            }
+        }
+        match closed {
+            true => self.queue_to_send(source.ino, staged, &to).await?,
+            false => staged.note(&to, None)?,
+        }
+        if let Some(target) = target {
+            self.discard_staged(target.ino);
+        }
+        self.touch_dir(parent);
+        self.touch_dir(new_parent);
+        Ok(true)
     }
 
     /// Frees the name that a rename takes: an empty folder is removed, an open file is set aside.

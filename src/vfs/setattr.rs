@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use super::journal::Intent;
+use super::queue::Work;
 use super::{Attr, Error, Result, Vfs, unix_seconds};
 use crate::cache;
 use crate::ftp::RemotePath;
@@ -81,34 +83,52 @@ impl Vfs {
     /// Sets permission bits: after the next commit where something is staged, else now.
     pub(super) async fn change_mode(&self, ino: u64, mode: u32) -> Result<()> {
         let mode = mode & 0o7777;
-        if let Some(staged) = self.staged(ino) {
-            let mut state = staged.state();
-            if state.pending() {
-                state.mode = Some(mode);
-                return Ok(());
-            }
+        if let Some(staged) = self.staged(ino)
+            && staged.set_pending(|state| state.mode = Some(mode))
+        {
+            return self.note(ino, &staged, None);
         }
+        let _names = self.names.read().await;
         // Attributes of what has no name change for nobody.
         let Some(path) = self.named_path(ino) else {
             return Ok(());
         };
+        if self.is_set_later(ino) {
+            let change = Intent::SetMode(path.clone(), mode);
+            return self
+                .queue_change(&path, change, Work::SetMode(ino, mode))
+                .await;
+        }
+        self.settled(&path).await?;
         self.send_mode(ino, &path, mode).await
     }
 
     /// Sets the time of modification: after the next commit where something is staged, else now.
     pub(super) async fn change_mtime(&self, ino: u64, seconds: i64) -> Result<()> {
-        if let Some(staged) = self.staged(ino) {
-            let mut state = staged.state();
-            if state.pending() {
-                state.mtime = Some(seconds);
-                return Ok(());
-            }
+        if let Some(staged) = self.staged(ino)
+            && staged.set_pending(|state| state.mtime = Some(seconds))
+        {
+            return self.note(ino, &staged, None);
         }
+        let _names = self.names.read().await;
         // Attributes of what has no name change for nobody.
         let Some(path) = self.named_path(ino) else {
             return Ok(());
         };
+        if self.is_set_later(ino) {
+            let change = Intent::SetMtime(path.clone(), seconds);
+            return self
+                .queue_change(&path, change, Work::SetMtime(ino, seconds))
+                .await;
+        }
+        self.settled(&path).await?;
         self.send_mtime(ino, &path, seconds).await
+    }
+
+    /// Whether attributes of `ino` are set behind the user: those of folders, which come after all that is in them.
+    fn is_set_later(&self, ino: u64) -> bool {
+        let is_dir = matches!(self.with_node(ino, |node| node.kind), Ok(Kind::Dir));
+        self.config.write_back && is_dir && ino != super::ROOT
     }
 
     pub(super) async fn send_mode(&self, ino: u64, path: &RemotePath, mode: u32) -> Result<()> {

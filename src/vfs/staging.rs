@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,12 +13,17 @@ use std::time::SystemTime;
 
 use rangemap::RangeSet;
 
+use super::Error;
+use super::journal::{Content, Journal, Pending, Record};
 use crate::cache::{EarlyStore, UntilThen, Version};
+use crate::ftp::RemotePath;
 
-/// Where staged files live. They have no names, so that nobody else can open them and nothing is left behind.
+/// Where staged files live: in the journal, so that they outlive this process.
 #[derive(Debug)]
 pub struct Staging {
-    dir: PathBuf,
+    journal: Journal,
+    /// Where copies of what could not be sent are kept.
+    unsent: PathBuf,
 }
 
 /// One staged file.
@@ -31,6 +37,8 @@ pub struct Staged {
     state: Mutex<State>,
     /// Sent while it is written. Taken before `state`.
     early: Mutex<Option<EarlyStore>>,
+    content: Content,
+    journal: Journal,
 }
 
 /// What a staged file holds, and what of it the server lacks.
@@ -58,35 +66,56 @@ pub struct State {
     pub mtime: Option<i64>,
     /// Permission bits to be set after the next commit.
     pub mode: Option<u32>,
+    /// Whether a program that wrote to it has closed it since: it is as that program wants it.
+    pub closed: bool,
+    /// Whether an earlier process staged it: what the server has may be ours, or of others since.
+    pub restored: bool,
+    /// Why it could not be sent after its close had succeeded, until somebody is told.
+    pub untold: Option<Arc<Error>>,
+    /// Where a part of it may be on the server.
+    pub sent_to: Option<RemotePath>,
     /// Whether it was begun to be sent while it is written: that is tried once.
     begun_early: bool,
+    /// What the journal has of it.
+    noted: Noted,
+}
+
+/// What the journal has of a staged file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noted {
+    /// Nothing: it does not outlive this process.
+    No,
+    /// What was written, by a program that goes on.
+    Open,
+    /// All of it, at this number in the order of changes.
+    Closed(u64),
 }
 
 impl Staging {
-    /// Stages in `dir`, which is made, for its owner alone, if it is not there.
+    /// Stages in the journal `id` in `folder`.
     ///
     /// # Errors
-    /// If no file can be made in it.
-    pub fn new(dir: &Path) -> io::Result<Self> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)?;
-        tempfile::tempfile_in(dir)?;
+    /// As for [`Journal::open`].
+    pub fn new(folder: &Path, id: &str) -> io::Result<Self> {
         Ok(Self {
-            dir: dir.to_owned(),
+            journal: Journal::open(folder, id)?,
+            unsent: folder.join("unsent"),
         })
     }
 
-    /// A staged file of `size` bytes over `base`.
+    /// The journal below.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// A staged file over `base`, as long as that.
     pub fn stage(&self, base: Option<Version>) -> io::Result<Staged> {
-        let file = tempfile::tempfile_in(&self.dir)?;
+        let content = self.journal.content()?;
         let size = base.map_or(0, |version| version.size);
-        file.set_len(size)?;
-        Ok(Staged {
-            file: Arc::new(file),
-            order: Arc::default(),
-            state: Mutex::new(State {
+        content.file.set_len(size)?;
+        Ok(self.staged(
+            content,
+            State {
                 base,
                 base_end: size,
                 size,
@@ -98,10 +127,53 @@ impl Staging {
                 written: SystemTime::now(),
                 mtime: None,
                 mode: None,
+                closed: false,
+                restored: false,
+                untold: None,
+                sent_to: None,
                 begun_early: false,
-            }),
+                noted: Noted::No,
+            },
+        ))
+    }
+
+    /// What an earlier process staged as `content`, of which the journal says `pending`.
+    pub fn restore(&self, content: u64, pending: &Pending) -> io::Result<Staged> {
+        let content = self.journal.reopen(content)?;
+        let metadata = content.file.metadata()?;
+        Ok(self.staged(
+            content,
+            State {
+                base: pending.base,
+                base_end: pending.base_end,
+                size: metadata.len(),
+                local: pending.local.clone(),
+                dirty: pending.dirty.clone(),
+                at_any_end: pending.at_any_end,
+                changed: true,
+                failed: None,
+                written: metadata.modified()?,
+                mtime: pending.mtime,
+                mode: pending.mode,
+                closed: true,
+                restored: true,
+                untold: None,
+                sent_to: pending.sent_to.clone(),
+                begun_early: true,
+                noted: pending.closed.map_or(Noted::Open, Noted::Closed),
+            },
+        ))
+    }
+
+    fn staged(&self, content: Content, state: State) -> Staged {
+        Staged {
+            file: content.file.clone(),
+            order: Arc::default(),
+            state: Mutex::new(state),
             early: Mutex::default(),
-        })
+            content,
+            journal: self.journal.clone(),
+        }
     }
 
     /// Copies bytes that could not be sent to a file that stays; its path.
@@ -111,15 +183,14 @@ impl Staging {
             .map(|c| if c.is_control() { '_' } else { c })
             .take(60)
             .collect();
-        let dir = self.dir.join("unsent");
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&dir)?;
+            .create(&self.unsent)?;
         let mut copy = tempfile::Builder::new()
             .prefix("")
             .suffix(&format!("-{readable}"))
-            .tempfile_in(&dir)?;
+            .tempfile_in(&self.unsent)?;
         let size = staged.state().size;
         let mut at = 0;
         let mut piece = vec![0; 1 << 20];
@@ -136,6 +207,11 @@ impl Staging {
 }
 
 impl Staged {
+    /// The number of its content in the journal, which no other staged file has.
+    pub fn content(&self) -> u64 {
+        self.content.number
+    }
+
     /// What it holds. Never kept across an await.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while locked")
@@ -143,13 +219,19 @@ impl Staged {
 
     /// Sends what is written so far while more is, by what `begin` gives for a file that is written from its start on:
     /// where that is worth it, and where nothing of it needs the base.
-    pub fn send_early(&self, begin: impl FnOnce(UntilThen) -> Option<EarlyStore>) {
+    ///
+    /// # Errors
+    /// Those of the journal.
+    pub fn send_early(
+        &self,
+        begin: impl FnOnce(UntilThen) -> Option<EarlyStore>,
+    ) -> io::Result<()> {
         let mut early = self.early();
         let ready = {
             let mut state = self.state();
             let written = state.dirty.first().filter(|first| first.start == 0);
             let Some(ready) = written.map(|first| first.end) else {
-                return;
+                return Ok(());
             };
             let first = !state.begun_early && state.base_end == 0 && ready >= EARLY;
             if first {
@@ -161,12 +243,16 @@ impl Staged {
                 };
                 drop(state);
                 *early = begin(until_then);
+                if let Some(early) = &*early {
+                    self.note_sent_to(early.sent_to())?;
+                }
             }
             ready
         };
         if let Some(early) = &*early {
             early.advance(ready);
         }
+        Ok(())
     }
 
     /// The upload that was begun early, to be finished or given up before anything else is done at that name.
@@ -186,19 +272,118 @@ impl Staged {
         self.early.lock().expect("no panic while locked")
     }
 
+    /// Notes in the journal that this is to be at `path`, after a change of it: of the bytes in `wrote`, or of anything.
+    /// It outlives this process then.
+    pub fn note(&self, path: &RemotePath, wrote: Option<Range<u64>>) -> io::Result<()> {
+        let mut state = self.state();
+        if let (Noted::Open, Some(range)) = (state.noted, wrote) {
+            // Where nothing of the base counts, the content says it all.
+            return match state.base_end {
+                0 => Ok(()),
+                _ => self.journal.note(Record::Wrote(self.content.number, range)),
+            };
+        }
+        let closed = match state.noted {
+            Noted::Closed(number) if state.closed => Some(number),
+            _ => None,
+        };
+        self.note_all(&mut state, path, closed)
+    }
+
+    /// Notes that this is closed, and is to be at `path` by its `number` in the order of changes.
+    pub fn note_closed(&self, path: &RemotePath, number: u64) -> io::Result<()> {
+        self.note_all(&mut self.state(), path, Some(number))
+    }
+
+    fn note_all(
+        &self,
+        state: &mut State,
+        path: &RemotePath,
+        closed: Option<u64>,
+    ) -> io::Result<()> {
+        let counts = state.base_end > 0;
+        let ranges = |ranges: &RangeSet<u64>| match counts {
+            true => ranges.clone(),
+            false => RangeSet::new(),
+        };
+        let pending = Pending {
+            path: path.clone(),
+            closed,
+            base: state.base,
+            base_end: state.base_end,
+            local: ranges(&state.local),
+            dirty: ranges(&state.dirty),
+            at_any_end: state.at_any_end,
+            mtime: state.mtime,
+            mode: state.mode,
+            sent_to: state.sent_to.clone(),
+        };
+        self.journal
+            .note(Record::Staged(self.content.number, pending))?;
+        state.noted = closed.map_or(Noted::Open, Noted::Closed);
+        Ok(())
+    }
+
+    /// Notes that this is as somebody wants it, at `path`, if that is not noted yet: by a `number` of its own in the order.
+    pub fn note_whole(&self, path: &RemotePath, number: impl FnOnce() -> u64) -> io::Result<()> {
+        let mut state = self.state();
+        match state.noted {
+            Noted::Closed(_) => Ok(()),
+            _ => self.note_all(&mut state, path, Some(number())),
+        }
+    }
+
+    /// Notes that a part of it may be at `path` on the server from here on.
+    pub fn note_sent_to(&self, path: &RemotePath) -> io::Result<()> {
+        let mut state = self.state();
+        if state.noted != Noted::No && state.sent_to.as_ref() != Some(path) {
+            self.journal
+                .note(Record::SentTo(self.content.number, path.clone()))?;
+        }
+        state.sent_to = Some(path.clone());
+        Ok(())
+    }
+
+    /// Changes an attribute that is sent with what is pending; `false` if nothing is.
+    pub fn set_pending(&self, set: impl FnOnce(&mut State)) -> bool {
+        let mut state = self.state();
+        let pending = state.pending();
+        if pending {
+            set(&mut state);
+        }
+        pending
+    }
+
+    /// Makes the bytes of the content outlive a loss of power.
+    pub async fn sync(&self) -> io::Result<()> {
+        let file = self.file.clone();
+        let synced = tokio::task::spawn_blocking(move || file.sync_data());
+        synced.await.map_err(io::Error::other)?
+    }
+
+    /// The journal need not have it any more: the server has it, or nobody wants it.
+    pub fn settle(&self) {
+        let mut state = self.state();
+        state.sent_to = None;
+        state.restored = false;
+        if std::mem::replace(&mut state.noted, Noted::No) != Noted::No {
+            self.journal.note_end(Record::Settled(self.content.number));
+        }
+    }
+
     /// Adds `bytes` at the end; the caller holds `order`.
-    pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
+    pub fn append(&self, bytes: &[u8]) -> io::Result<Range<u64>> {
         let (offset, at_any_end) = {
             let state = self.state();
             (state.size, state.at_any_end)
         };
-        self.write(offset, bytes)?;
+        let range = self.write(offset, bytes)?;
         self.state().at_any_end = at_any_end;
-        Ok(())
+        Ok(range)
     }
 
-    /// Writes `bytes` at `offset`; the caller holds `order`.
-    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    /// Writes `bytes` at `offset`; where they are. The caller holds `order`.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<Range<u64>> {
         self.file.write_all_at(bytes, offset)?;
         self.changed_from(offset);
         let end = offset + bytes.len() as u64;
@@ -209,7 +394,7 @@ impl Staged {
         }
         state.size = state.size.max(end);
         state.touch();
-        Ok(())
+        Ok(offset..end)
     }
 
     /// Cuts or extends the file to `size` bytes; the caller holds `order`.
@@ -268,9 +453,19 @@ impl Staged {
     }
 }
 
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let noted = self.state.get_mut().map(|state| state.noted);
+        // What the journal has, the next mount of this server goes on with.
+        if !matches!(noted, Ok(Noted::Open | Noted::Closed(_))) {
+            self.content.remove();
+        }
+    }
+}
+
 impl State {
     /// The first part of `offset..end` that is not here but in the base; `None` if all of it can be read here.
-    pub fn missing(&self, offset: u64, end: u64) -> Option<std::ops::Range<u64>> {
+    pub fn missing(&self, offset: u64, end: u64) -> Option<Range<u64>> {
         let end = end.min(self.base_end);
         if offset >= end {
             return None;
@@ -288,7 +483,7 @@ impl State {
 
     /// What was written since the last commit, if that is little and within the file, not at its start, and the base has
     /// the same size and was never cut.
-    pub fn small_changes(&self) -> Option<Vec<std::ops::Range<u64>>> {
+    pub fn small_changes(&self) -> Option<Vec<Range<u64>>> {
         let base = self.base?;
         let bytes: u64 = self.dirty.iter().map(|range| range.end - range.start).sum();
         let little = bytes <= LITTLE && self.dirty.len() <= FEW && bytes < base.size / 2;
@@ -307,10 +502,26 @@ impl State {
         self.changed || self.mtime.is_some() || self.mode.is_some()
     }
 
+    /// The base has another time now, which we set ourselves.
+    pub fn carry_base(&mut self, now: Version) {
+        if let Some(base) = self.base.as_mut().filter(|base| base.size == now.size) {
+            base.modified = now.modified;
+        }
+    }
+
+    /// Takes the place of `base`, of which it has nothing.
+    pub fn stands_over(&mut self, base: Option<Version>) {
+        self.base = base;
+        self.base_end = 0;
+        self.at_any_end = false;
+    }
+
     fn touch(&mut self) {
         self.changed = true;
+        self.closed = false;
         self.at_any_end = false;
         self.failed = None;
+        self.untold = None;
         self.written = SystemTime::now();
         // A time that was set before this write would not be true any more.
         self.mtime = None;
@@ -333,7 +544,7 @@ mod tests {
 
     fn staged(base: u64) -> (tempfile::TempDir, Staged) {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let staging = Staging::new(dir.path()).expect("a staging folder");
+        let staging = Staging::new(dir.path(), "server").expect("a journal");
         let staged = staging
             .stage(Some(Version {
                 size: base,

@@ -2,8 +2,11 @@
 
 use tracing::warn;
 
+use super::attr::version;
+use super::journal::Intent;
+use super::queue::Work;
 use super::{Attr, Error, Result, Vfs, unix_seconds};
-use crate::cache::{self, Moving};
+use crate::cache::{self, Moving, Version, scratch_name};
 use crate::ftp::RemotePath;
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
 
@@ -18,9 +21,17 @@ impl Vfs {
         if !self.inodes().created_in(attr.ino).is_empty() {
             return Err(Error::NotEmpty);
         }
+        let _names = self.names.read().await;
         let path = self.path(parent)?.join(name);
-        self.move_kept_out(&path).await?;
-        self.remote.remove_dir(&path).await?;
+        if !self.config.write_back || !self.inodes().kept_within(&path).is_empty() {
+            self.settled(&path).await?;
+            self.move_kept_out(&path).await?;
+        }
+        match self.config.write_back {
+            false => self.remote.remove_dir(&path).await?,
+            true if !self.snapshot(attr.ino).await?.is_empty() => return Err(Error::NotEmpty),
+            true => self.remove_later(&path, Kind::Dir, None).await?,
+        }
         self.overlay().forget(&path);
         self.remember(attr.ino, attr);
         self.inodes().unlink(parent, name);
@@ -35,27 +46,94 @@ impl Vfs {
         if attr.kind == Kind::Dir {
             return Err(Error::IsDir);
         }
+        let _names = self.names.read().await;
         let path = self.path(parent)?.join(name);
         let _leaving = self.leave(attr.ino);
-        // What is being sent at this moment would have the name again after it was removed.
-        let _order = self.hold_staged(attr.ino).await;
-        let aside = self.set_aside(attr.ino, &path).await?;
-        match &aside {
-            Aside::Kept { .. } => self.remote.forget_aside(&path),
-            Aside::NotOnServer => {}
-            Aside::NotNeeded => match self.remote.remove_file(&path).await {
-                // Somebody else was faster: it is gone, as was asked.
-                Ok(()) | Err(cache::Error::Absent(_)) => {}
-                Err(error) => return Err(error.into()),
-            },
-        }
+        // Rather not sent at all.
+        let content = self.staged(attr.ino).map(|staged| staged.content());
+        let queued =
+            content.and_then(|content| Some((content, self.queue.take_back(&path, content)?)));
+        let aside = match self.remove_from_server(&attr, &path).await {
+            Ok(aside) => aside,
+            Err(error) => {
+                if let Some((content, number)) = queued {
+                    let ino = attr.ino;
+                    self.queue.add(number, &path, Work::Send { ino, content });
+                }
+                return Err(error);
+            }
+        };
         self.overlay().forget(&path);
         self.remember(attr.ino, attr);
         self.remote.forget_content(attr.ino);
         self.inodes().unlink(parent, name);
+        self.discard_staged(attr.ino);
         self.end_aside(attr.ino, aside).await;
         self.touch_dir(parent);
         Ok(())
+    }
+
+    /// The server's part of [`Vfs::remove_file`]; later, with write-back, where nobody has it open.
+    async fn remove_from_server(&self, attr: &Attr, path: &RemotePath) -> Result<Aside> {
+        let open = self.with_node(attr.ino, |node| node.handles > 0);
+        let later = self.config.write_back && !open.unwrap_or(false);
+        if !later {
+            self.settled(path).await?;
+        }
+        // What is being sent at this moment would have the name again after it was removed.
+        let held = self.hold_staged(attr.ino).await;
+        let aside = self.set_aside(attr.ino, path).await?;
+        let is_there = match &aside {
+            Aside::Kept { .. } => {
+                self.remote.forget_aside(path);
+                false
+            }
+            // But for a part of it that was left by an upload that broke off.
+            Aside::NotOnServer => held
+                .as_ref()
+                .is_some_and(|(staged, _)| staged.state().sent_to.as_ref() == Some(path)),
+            Aside::NotNeeded => true,
+        };
+        if is_there && later {
+            let was = match &held {
+                Some((staged, _)) => staged.state().base,
+                None => self.with_node(attr.ino, |node| node.entry.as_ref().map(version))?,
+            };
+            let was = was.filter(|_| attr.kind == Kind::File);
+            self.remove_later(path, attr.kind, was).await?;
+        } else if is_there {
+            match self.remote.remove_file(path).await {
+                // Somebody else was faster: it is gone, as was asked.
+                Ok(()) | Err(cache::Error::Absent(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(aside)
+    }
+
+    /// Removes what is at `path` behind the user. Should the journal outlive this mount, only a file in the version `was`.
+    async fn remove_later(
+        &self,
+        path: &RemotePath,
+        kind: Kind,
+        was: Option<Version>,
+    ) -> Result<()> {
+        let change = Intent::Remove(path.clone(), kind, was);
+        self.queue_change(path, change, Work::Remove(kind, None))
+            .await
+    }
+
+    /// What is staged for `ino`, which has lost its name, is never sent; and forgotten unless somebody has it open.
+    pub(super) fn discard_staged(&self, ino: u64) {
+        let Some(staged) = self.staged(ino) else {
+            return;
+        };
+        staged.settle();
+        let mut inodes = self.inodes();
+        if let Some(node) = inodes.get_mut(ino).filter(|node| node.handles == 0) {
+            node.staged = None;
+        }
+        inodes.release(ino);
     }
 
     /// Before a folder loses its name: what is kept in it, of files that lost theirs, goes to the folder above.
@@ -71,12 +149,13 @@ impl Vfs {
             if !matches!(held, Ok(true)) {
                 continue;
             }
-            let moved = self.remote.hide_elsewhere(&path, dir).await;
-            if let Ok(moved) = &moved {
+            let own = scratch_name(dir);
+            let moved = self.remote.hide_elsewhere(&path, &own).await;
+            if moved.is_ok() {
                 let mut inodes = self.inodes();
-                self.remote.moved(ino, moved);
+                self.remote.moved(ino, &own);
                 if let Some(node) = inodes.get_mut(ino) {
-                    node.kept_at = Some(moved.clone());
+                    node.kept_at = Some(own.clone());
                 }
             }
             if let Some(kept) = self.drop_handle(ino) {
@@ -109,7 +188,7 @@ impl Vfs {
     /// Before a file loses its name: what is open and not all here is moved to a name of our own.
     pub(super) async fn set_aside(&self, ino: u64, path: &RemotePath) -> Result<Aside> {
         let (staged, open) = self
-            .with_node(ino, |node| (node.staged.clone(), node.handles > 0))
+            .with_node(ino, |node| (node.staged.clone(), node.is_open()))
             .unwrap_or((None, false));
         if let Some(staged) = &staged {
             // What was sent of it so far would stay under the name that it loses.
@@ -132,15 +211,16 @@ impl Vfs {
         let item = self.remote.stat(path).await?.ok_or(Error::NotFound)?;
         // One handle is ours until this is over: the last one removes what is kept.
         let still_open = self.with_node(ino, |node| {
-            let open = node.handles > 0;
+            let open = node.is_open();
             node.handles += u32::from(open);
             open
         });
         if !matches!(still_open, Ok(true)) {
             return Ok(Aside::NotNeeded);
         }
-        let hidden = self.remote.hide_away(path, &item.entry).await;
-        let (kept_at, moving) = hidden.inspect_err(|_| drop(self.drop_handle(ino)))?;
+        let kept_at = scratch_name(path);
+        let hidden = self.remote.hide_away(path, &kept_at, &item.entry).await;
+        let moving = hidden.inspect_err(|_| drop(self.drop_handle(ino)))?;
         let mut inodes = self.inodes();
         self.remote.moved(ino, &kept_at);
         if let Some(node) = inodes.get_mut(ino) {
@@ -215,11 +295,12 @@ impl Vfs {
         let mut inodes = self.inodes();
         let node = inodes.get_mut(ino)?;
         node.handles = node.handles.saturating_sub(1);
-        let kept = if node.handles == 0 {
-            node.kept_at.take()
-        } else {
-            None
-        };
+        let last = node.handles == 0;
+        let kept = if last { node.kept_at.take() } else { None };
+        if last && node.unlinked {
+            // Nobody can ask for it any more.
+            node.staged = None;
+        }
         inodes.release(ino);
         kept
     }

@@ -16,6 +16,7 @@ mod mounted;
 mod odd;
 mod programs;
 mod raw;
+mod schedules;
 mod server_trials;
 mod servers;
 mod system;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         trials.extend(system::charsets::trials(kind));
         trials.extend(model::told_trials(kind));
         trials.extend(faults::trials_of(kind));
+        trials.extend(schedules::trials(kind));
         for way in Way::of(kind) {
             let brief = way != Way::Plain && !ways::are_all_wanted();
             trials.extend(model::trials(kind, way));

@@ -1,10 +1,11 @@
 //! A mount for one test: the real binary, in the foreground, on a folder of its own.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,16 @@ use crate::servers::Server;
 pub struct ModelMount {
     /// The mountpoint.
     pub path: PathBuf,
+    running: Mutex<Running>,
+    arguments: Vec<OsString>,
+    password: String,
+    folder: TempDir,
+}
+
+struct Running {
     daemon: Child,
     /// Dropped when the mount has ended: the watchdog goes home then.
     _watched: Sender<()>,
-    folder: TempDir,
 }
 
 impl ModelMount {
@@ -55,35 +62,64 @@ impl ModelMount {
         let folder = TempDir::with_prefix("ftpfs-mount-").expect("a temporary folder");
         let path = folder.path().join("mnt");
         fs::create_dir(&path).expect("the folder is ours");
-        let log = File::create(folder.path().join(LOG)).expect("the folder is ours");
-        let staging = format!("staging={}", folder.path().join("staging").display());
-        let mut command = ftpfs(folder.path());
-        command
-            .args(["-f", "-o", &staging])
-            .args(options.iter().flat_map(|option| ["-o", option]))
-            .arg(url)
-            .arg(&path)
-            .env("FTPFS_PASSWORD", password)
-            .env("FTPFS_LOG", "warn,ftpfs=debug")
-            .stdout(Stdio::null())
-            .stderr(log);
-        let daemon = command.spawn().expect("the binary was built for this");
-        let watched = watch(daemon.id());
-        let mut mount = Self {
+        let staging = folder.path().join(STAGING);
+        let mut arguments: Vec<OsString> = vec!["-f".into(), "--staging".into(), staging.into()];
+        for option in options {
+            arguments.extend(["-o".into(), option.into()]);
+        }
+        arguments.extend([url.into(), path.clone().into()]);
+        let running = run_daemon(folder.path(), &arguments, password);
+        let mount = Self {
             path,
-            daemon,
-            _watched: watched,
+            running: Mutex::new(running),
+            arguments,
+            password: password.to_owned(),
             folder,
         };
+        mount.is_up().map(|()| mount)
+    }
+
+    fn is_up(&self) -> Result<(), String> {
         let up = within(DEADLINE, || {
-            is_mounted(&mount.path) || mount.ended().is_some()
+            is_mounted(&self.path) || self.ended().is_some()
         });
-        if up && is_mounted(&mount.path) {
-            Ok(mount)
+        if up && is_mounted(&self.path) {
+            Ok(())
         } else {
             let state = if up { "ended" } else { "hangs" };
-            Err(format!("it {state}; its log: {}", mount.log()))
+            Err(format!("it {state}; its log: {}", self.log()))
         }
+    }
+
+    /// Kills it, and leaves it to the next one to clear the mount.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+        let ended = within(DEADLINE, || self.ended().is_some());
+        assert!(ended, "killed, and still there");
+    }
+
+    /// Mounts once more what has ended, with what it has left behind.
+    pub fn start_again(&self) -> Result<(), String> {
+        run("umount", [OsStr::new("-l"), self.path.as_os_str()]);
+        let again = run_daemon(self.folder.path(), &self.arguments, &self.password);
+        *self.running() = again;
+        self.is_up()
+    }
+
+    /// Files that the journals hold of what is not on the server yet.
+    pub fn unsent(&self) -> Vec<PathBuf> {
+        let journals = fs::read_dir(self.folder.path().join(STAGING));
+        // Beside them are the copies of what could not be sent, and was said so.
+        let journals = journals.into_iter().flatten().flatten();
+        let journals = journals.filter(|journal| journal.file_name() != "unsent");
+        let held = journals.flat_map(|journal| fs::read_dir(journal.path()).into_iter().flatten());
+        let held = held.flatten().map(|entry| entry.path());
+        held.filter(|path| !["lock", "log"].iter().any(|name| path.ends_with(name)))
+            .collect()
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().expect("no panic while locked")
     }
 
     /// What it has logged.
@@ -94,21 +130,22 @@ impl ModelMount {
 
     /// Sends `signal` to it.
     pub fn signal(&self, signal: Signal) {
-        send(self.daemon.id(), signal);
+        send(self.running().daemon.id(), signal);
     }
 
     /// Waits until it has ended.
     ///
     /// # Panics
     /// If it does not end.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&self) -> ExitStatus {
         let ended = within(DEADLINE, || self.ended().is_some());
         assert!(ended, "ftpfs does not end:\n{}", self.log());
         self.ended().expect("just seen")
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
-        self.daemon.try_wait().expect("it is our child")
+    fn ended(&self) -> Option<ExitStatus> {
+        let daemon = &mut self.running().daemon;
+        daemon.try_wait().expect("it is our child")
     }
 }
 
@@ -120,7 +157,7 @@ impl Drop for ModelMount {
         if !within(DEADLINE, || self.ended().is_some()) {
             let _ = run("umount", [OsStr::new("-l"), self.path.as_os_str()]);
             self.signal(Signal::KILL);
-            let _ = self.daemon.wait();
+            let _ = self.running().daemon.wait();
         }
         if is_mounted(&self.path) {
             let _ = run("umount", [OsStr::new("-l"), self.path.as_os_str()]);
@@ -134,12 +171,34 @@ impl Drop for ModelMount {
     }
 }
 
+/// Starts the binary; its log goes on in `folder`.
+fn run_daemon(folder: &Path, arguments: &[OsString], password: &str) -> Running {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join(LOG))
+        .expect("the folder is ours");
+    let mut command = ftpfs(folder);
+    command
+        .args(arguments)
+        .env("FTPFS_PASSWORD", password)
+        .env("FTPFS_LOG", "warn,ftpfs=debug")
+        .stdout(Stdio::null())
+        .stderr(log);
+    let daemon = command.spawn().expect("the binary was built for this");
+    let watched = watch(daemon.id());
+    Running {
+        daemon,
+        _watched: watched,
+    }
+}
+
 /// The binary, with nothing of the user's own settings; its home is `folder`.
 pub fn ftpfs(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ftpfs"));
     command
         .env("HOME", folder)
-        .env_remove("XDG_CACHE_HOME")
+        .env_remove("XDG_STATE_HOME")
         .env_remove("FTPFS_PASSWORD")
         .env_remove("FTPFS_LOG")
         .stdin(Stdio::null());
@@ -197,6 +256,8 @@ fn watch(daemon: u32) -> Sender<()> {
 
 /// What the daemon says.
 const LOG: &str = "ftpfs.log";
+/// Where it keeps what is not sent.
+const STAGING: &str = "staging";
 /// As much of the log as is shown with a failure.
 const LOG_SHOWN: usize = 6000;
 /// Longest wait for a mount to come up or to end.

@@ -141,7 +141,7 @@ pub struct Server {
     /// Password of `user`.
     pub password: &'static str,
     /// How it is reached.
-    way: Way,
+    pub way: Way,
     certificate: Option<PathBuf>,
     running: Running,
     /// Holds `root` and the logs; after `running`, so that it is removed last.

@@ -405,7 +405,7 @@ fn every_end() -> Result<(), Failed> {
     ];
     for (name, end) in ends {
         let odd = Odd::start();
-        let mut mount = ModelMount::of_odd(&odd, &[]);
+        let mount = ModelMount::of_odd(&odd, &[]);
         let content = vec![7; 3_000_000];
         fs::write(mount.path.join("closed"), &content)?;
         let open = File::create(mount.path.join("open"))?;

@@ -19,6 +19,8 @@ mod size_first;
 mod unix;
 mod vms;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ftp::time::Zone;
 use date::Dates;
 
@@ -167,7 +169,7 @@ pub struct Entry {
 }
 
 /// What kind of thing an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A regular file.
     File,
@@ -180,7 +182,7 @@ pub enum Kind {
 }
 
 /// A time of modification, and how exactly it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modified {
     /// Seconds since 1970-01-01 00:00:00 UTC.
     pub seconds: i64,
@@ -189,7 +191,7 @@ pub struct Modified {
 }
 
 /// How exactly a time is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Precision {
     /// To the day: `Nov 14  2023`.
     Day,

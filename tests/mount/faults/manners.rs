@@ -139,7 +139,7 @@ pub(super) fn foreign_address(odd: &Odd) {
 }
 
 /// Takes away all but `NLST`, and what shows a file that is not listed.
-fn names_only(odd: &Odd) {
+pub(super) fn names_only(odd: &Odd) {
     odd.features(&["REST STREAM", "SIZE", "MDTM", "MFMT"]);
     odd.refuse("MLSD", 502);
     odd.refuse("MLST", 502);
@@ -154,6 +154,9 @@ pub(super) fn unknown_size() -> Result<(), Failed> {
     odd.refuse("SIZE", 502);
     let mount = ModelMount::of_odd(&odd, &[]);
     assert_eq!(shown(&mount.path.join("folder"))?, ["x", "y"]);
+    // Not listed either: it is there all the same.
+    odd.put("/folder/.hidden", b"hidden");
+    assert!(fs::metadata(mount.path.join("folder/.hidden"))?.is_file());
     let file = mount.path.join("file");
     for error in [
         fs::read(&file).err(),
@@ -322,6 +325,16 @@ pub(super) fn round_trips() -> Result<(), Failed> {
     let (stor, rnto) = (odd.count("STOR"), odd.count("RNTO"));
     assert_eq!((stor, rnto), (1, 0), "a new file: {:?}", verbs(&odd));
     assert!(odd.content("/written/new").as_ref() == Some(&big));
+
+    odd.forget();
+    for n in 0..100 {
+        let path = at(&format!("written/{n}"));
+        fs::write(&path, b"content")?;
+        fs::remove_file(&path)?;
+    }
+    // Not moved aside for those who have it open: nobody has. Two threads may still take both requests in either order.
+    let moved = odd.count("RNFR");
+    assert!(moved < 10, "100 files, closed and removed: {moved} moved");
     Ok(())
 }
 

@@ -6,10 +6,12 @@ mod replies;
 mod transfers;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
+use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
@@ -36,6 +38,7 @@ pub fn trials_of(kind: ServerKind) -> Vec<Trial> {
         trial("a_reader_sees_nothing_of_killed_sessions", killed_in_a_read),
         trial("an_upload_survives_or_says_so", killed_in_an_upload),
         trial("an_append_leaves_what_was_there", killed_in_an_append),
+        trial("an_unreadable_folder_hides_nothing", unreadable_folders),
     ]
 }
 
@@ -50,6 +53,10 @@ pub fn trials() -> Vec<Trial> {
         trial("a_dropped_connection_at_any_verb", dropped_at_each_verb),
         trial("a_421_at_any_verb", closing_at_each_verb),
         trial("a_listing_that_fails_is_no_empty_folder", failed_listings),
+        trial(
+            "a_message_in_place_of_a_listing_is_no_name",
+            messages_for_listings,
+        ),
         trial("a_server_that_is_gone_loses_no_files", server_gone),
         trial("a_full_disk_is_enospc", full_disk),
         trial("a_refused_rename_over_a_file", refused_rename_over),
@@ -72,10 +79,30 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Writes a file as programs do that look at what `close` says.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut local = tempfile::NamedTempFile::new()?;
     local.write_all(content)?;
-    let output = run("cp", [local.path(), path]);
+    outcome(&run("cp", [local.path(), path]))
+}
+
+/// Adds to a file, likewise.
+pub fn append(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut local = tempfile::NamedTempFile::new()?;
+    local.write_all(content)?;
+    let word = |word: &str, path: &Path| {
+        let mut whole = OsString::from(word);
+        whole.push(path);
+        whole
+    };
+    let flags = ["oflag=append", "conv=notrunc", "bs=64K", "status=none"].map(OsString::from);
+    let arguments = [word("if=", local.path()), word("of=", path)]
+        .into_iter()
+        .chain(flags);
+    outcome(&run("dd", arguments))
+}
+
+/// What a program of the system says of its failure.
+fn outcome(output: &Output) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
@@ -89,6 +116,8 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         Errno::IO,
         Errno::TIMEDOUT,
         Errno::STALE,
+        Errno::HOSTUNREACH,
+        Errno::BUSY,
     ];
     let words = |errno: &&Errno| {
         let text = io::Error::from(**errno).to_string();

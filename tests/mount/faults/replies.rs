@@ -232,6 +232,92 @@ pub(super) fn failed_listings() -> Result<(), Failed> {
     Ok(())
 }
 
+/// What a server says over the data connection in place of a listing is no file's name, and no empty folder: also as the
+/// first, of a server that has names alone to show, and whether it says the same to `LIST` and `NLST` or not.
+pub(super) fn messages_for_listings() -> Result<(), Failed> {
+    const MESSAGES: [&str; 4] = [
+        "550 Permission denied",
+        "ls: cannot open directory '/folder': Permission denied",
+        "total 0\r\nls: .: Input/output error",
+        "Could not get directory listing.",
+    ];
+    type Manner = (&'static str, fn(&Odd, &str));
+    let manners: [Manner; 5] = [
+        ("of any command", |odd, message| {
+            odd.send_as("LIST", message.as_bytes());
+            odd.send_as("NLST", message.as_bytes());
+        }),
+        ("another for NLST", |odd, message| {
+            odd.send_as("LIST", b"Cannot list that.\r\n");
+            odd.send_as("NLST", message.as_bytes());
+        }),
+        ("nothing by NLST", |odd, message| {
+            odd.send_as("LIST", message.as_bytes());
+            odd.send_as("NLST", b"");
+        }),
+        ("without LIST", |odd, message| {
+            odd.refuse("LIST", 502);
+            odd.send_as("NLST", message.as_bytes());
+        }),
+        ("without LIST, SIZE and MDTM", |odd, message| {
+            for verb in ["LIST", "SIZE", "MDTM"] {
+                odd.refuse(verb, 502);
+            }
+            odd.send_as("NLST", message.as_bytes());
+        }),
+    ];
+    // Side by side: a listing that cannot be read is asked for again after a while.
+    thread::scope(|scope| {
+        let tried = manners.map(|(manner, say)| {
+            let all = move || {
+                MESSAGES
+                    .iter()
+                    .try_for_each(|message| is_no_name(message, manner, say))
+            };
+            scope.spawn(all)
+        });
+        let all = tried.map(|tried| tried.join().expect("what it says is above"));
+        all.into_iter().collect::<io::Result<()>>()
+    })?;
+    Ok(())
+}
+
+fn is_no_name(message: &str, manner: &str, say: fn(&Odd, &str)) -> io::Result<()> {
+    let at = format!("{message:?}, {manner}");
+    let message = format!("{message}\r\n");
+    let odd = Odd::start();
+    prepare(&odd);
+    names_only(&odd);
+    say(&odd, &message);
+    // As the very first: then it may not mount.
+    if let Ok(mount) = ModelMount::try_odd(&odd, &["attr_timeout=0"]) {
+        fails_to_list(&mount.path, &at);
+    }
+    odd.heal("LIST");
+    odd.heal("NLST");
+    // As the first of another folder.
+    let mount = ModelMount::of_odd(&odd, &["attr_timeout=0"]);
+    say(&odd, &message);
+    fails_to_list(&mount.path.join("folder"), &at);
+    let known = fs::metadata(mount.path.join("folder/x")).err();
+    assert!(!known.is_some_and(|error| is(&error, Errno::NOENT)), "{at}");
+    odd.heal("LIST");
+    odd.heal("NLST");
+    let names = shown(&mount.path.join("folder"))?;
+    assert_eq!(names, ["x", "y"], "{at}, then healed");
+    Ok(())
+}
+
+fn fails_to_list(folder: &Path, at: &str) {
+    match shown(folder) {
+        Ok(names) => panic!("{at}: {names:?}"),
+        Err(error) => assert!(
+            is(&error, Errno::IO) || is(&error, Errno::ACCESS),
+            "{at}: {error}"
+        ),
+    }
+}
+
 pub(super) fn server_gone() -> Result<(), Failed> {
     let odd = Odd::start();
     prepare(&odd);

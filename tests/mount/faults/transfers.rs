@@ -293,3 +293,36 @@ pub(super) fn refused_download() -> Result<(), Failed> {
     assert!(is(&error, Errno::ACCESS), "{error}");
     Ok(())
 }
+
+/// Of a folder that cannot be read nothing is said to be missing, and the others are shown as before, hidden files too.
+pub(super) fn unreadable_folders(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let folders = [("entered", 0o311), ("locked", 0), ("open", 0o755)];
+    for (name, mode) in folders {
+        let folder = server.root.join(name);
+        fs::create_dir(&folder)?;
+        for file in ["file", ".hidden"] {
+            fs::write(folder.join(file), "text")?;
+            server.give(&folder.join(file))?;
+        }
+        server.give(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode))?;
+    }
+    let mount = ModelMount::of(&server, &["attr_timeout=0"]);
+    let at = |path: &str| mount.path.join(path);
+    for folder in ["entered", "locked"] {
+        match shown(&at(folder)) {
+            // The one in this process is root.
+            Ok(names) if kind == ServerKind::Embedded => assert_eq!(names, [".hidden", "file"]),
+            // It says of both that they are empty.
+            Ok(names) => assert_eq!((kind, names.len()), (ServerKind::Busybox, 0), "{folder}"),
+            Err(error) => assert!(!is(&error, Errno::NOENT), "{folder}: {error}"),
+        }
+        match fs::read(at(folder).join("file")) {
+            Ok(text) => assert_eq!(text, b"text"),
+            Err(error) => assert!(!is(&error, Errno::NOENT), "{folder}/file: {error}"),
+        }
+        assert_eq!(shown(&at("open"))?, [".hidden", "file"], "after {folder}");
+    }
+    Ok(())
+}

@@ -5,6 +5,7 @@
 //! before 2020, all others after. `FTPFS_TEST_CASES` asks for more cases than the few of a normal
 //! run, `FTPFS_TEST_SEED` for other ones.
 
+mod killed;
 mod operations;
 mod told;
 
@@ -34,6 +35,7 @@ pub fn trials(kind: ServerKind, way: Way) -> Vec<Trial> {
         ("defaults", &[]),
         ("no_attr_timeout", &["attr_timeout=0"]),
         ("one_session", &["max_conns=1", "cache_size=1M"]),
+        ("write_back", &["writeback"]),
     ];
     let mounts = if way == Way::Plain {
         mounts
@@ -44,7 +46,11 @@ pub fn trials(kind: ServerKind, way: Way) -> Vec<Trial> {
         let name = format!("{}{}::model::{name}", kind.name(), way.suffix());
         Trial::test(name, move || any_operations(kind, way, options))
     };
-    mounts.iter().map(trial).collect()
+    let mut trials: Vec<Trial> = mounts.iter().map(trial).collect();
+    if way == Way::Plain {
+        trials.extend(killed::trials(kind));
+    }
+    trials
 }
 
 /// The trials of [`told::scripts`] for one server.
@@ -59,13 +65,34 @@ pub fn told_trials(kind: ServerKind) -> Vec<Trial> {
 fn one_script(kind: ServerKind, script: &Script) -> Result<(), Failed> {
     let server = Server::start(kind);
     let mount = ModelMount::of(&server, &[]);
-    let mut both = Both::new(&server, &mount, "case")?;
+    let mut both = Both::new(&server, &mount, "case", Sent::AtClose)?;
     Ok(both.run(script)?)
 }
 
 fn any_operations(kind: ServerKind, way: Way, options: &[&str]) -> Result<(), Failed> {
     let server = Server::reached_by(kind, way);
     let mount = ModelMount::of(&server, options);
+    let cases = std::cell::Cell::new(0);
+    let sent = match options.contains(&"writeback") {
+        true => Sent::Later,
+        false => Sent::AtClose,
+    };
+    run_cases(24, &script(odd_name(kind)), |script| {
+        cases.set(cases.get() + 1);
+        let case = format!("case {}", cases.get());
+        Both::new(&server, &mount, &case, sent)?.run(script)
+    })
+}
+
+/// Runs `case` on what chance chooses, `count` times unless more are asked for.
+fn run_cases<S: Strategy>(
+    count: u64,
+    chosen: &S,
+    case: impl Fn(&S::Value) -> Result<(), String>,
+) -> Result<(), Failed>
+where
+    S::Value: Clone,
+{
     let number = |name: &str, default: u64| -> Result<u64, Failed> {
         match std::env::var(name) {
             Ok(text) => Ok(text.parse()?),
@@ -74,7 +101,7 @@ fn any_operations(kind: ServerKind, way: Way, options: &[&str]) -> Result<(), Fa
     };
     let seed = number("FTPFS_TEST_SEED", 1)?;
     let config = Config {
-        cases: u32::try_from(number("FTPFS_TEST_CASES", 24)?)?,
+        cases: u32::try_from(number("FTPFS_TEST_CASES", count)?)?,
         failure_persistence: None,
         // Each takes a second or so.
         max_shrink_iters: 300,
@@ -83,28 +110,22 @@ fn any_operations(kind: ServerKind, way: Way, options: &[&str]) -> Result<(), Fa
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let cases = std::cell::Cell::new(0);
-    // Refused there: see `odd_names.py`.
-    let quoted = match kind {
-        ServerKind::Ftpsrv => "c  d",
-        _ => "c \"d",
-    };
-    let outcome = TestRunner::new_with_rng(config, rng).run(&script(quoted), |script| {
-        cases.set(cases.get() + 1);
-        let case = format!("case {}", cases.get());
-        Both::new(&server, &mount, &case)
-            .and_then(|mut both| both.run(&script))
-            .map_err(TestCaseError::fail)
-    });
+    let outcome = TestRunner::new_with_rng(config, rng)
+        .run(chosen, |chosen| case(&chosen).map_err(TestCaseError::fail));
     match outcome {
         Ok(()) => Ok(()),
-        Err(TestError::Fail(reason, Script(operations))) => {
-            let list: Vec<String> = operations.iter().map(|op| format!("  {op:?}")).collect();
-            let list = list.join("\n");
-            let message = format!("FTPFS_TEST_SEED={seed}: {reason}\nafter\n{list}");
-            panic!("{message}")
+        Err(TestError::Fail(reason, chosen)) => {
+            panic!("FTPFS_TEST_SEED={seed}: {reason}\nafter\n{chosen:?}")
         }
         Err(error) => Err(error.to_string().into()),
+    }
+}
+
+/// A name that a server may have trouble with, but does not refuse: see `odd_names.py`.
+fn odd_name(kind: ServerKind) -> &'static str {
+    match kind {
+        ServerKind::Ftpsrv => "c  d",
+        _ => "c \"d",
     }
 }
 
@@ -124,7 +145,17 @@ struct Both<'a> {
     local: Side,
     on_server: PathBuf,
     mount: &'a ModelMount,
+    sent: Sent,
     _folder: tempfile::TempDir,
+}
+
+/// When the server has what was written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// As soon as it is closed.
+    AtClose,
+    /// Some time after it is closed.
+    Later,
 }
 
 /// One of the two.
@@ -139,7 +170,7 @@ struct Handle {
 }
 
 impl<'a> Both<'a> {
-    fn new(server: &Server, mount: &'a ModelMount, case: &str) -> Result<Self, String> {
+    fn new(server: &Server, mount: &'a ModelMount, case: &str, sent: Sent) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let mounted = Side::new(mount.path.join(case));
         let local = Side::new(folder.path().join(case));
@@ -151,6 +182,7 @@ impl<'a> Both<'a> {
             local,
             on_server: server.root.join(case),
             mount,
+            sent,
             _folder: folder,
         })
     }
@@ -176,13 +208,19 @@ impl<'a> Both<'a> {
             if got != wanted {
                 return Err(at(differ(&got, &wanted)));
             }
-            self.compare().map_err(at)?;
+            self.compare().map_err(&at)?;
+            if self.sent == Sent::AtClose {
+                self.compare_all_on_server().map_err(at)?;
+            }
         }
         for side in [&mut self.mounted, &mut self.local] {
             side.handles.clear();
         }
         self.compare()
             .map_err(|what| format!("after closing all: {what}"))?;
+        self.sent_in_time()?;
+        self.compare()
+            .map_err(|what| format!("after all was sent: {what}"))?;
         // Releases come after the closes that caused them.
         let clean = within(DEADLINE, || scratch_files(&self.on_server).is_empty());
         if clean {
@@ -193,7 +231,51 @@ impl<'a> Both<'a> {
         }
     }
 
-    /// Sees that both trees and the server's disk are the same.
+    /// Applies `operations` to both, and sees that their outcomes are the same.
+    fn apply(&mut self, Script(operations): &Script) -> Result<(), String> {
+        for (step, operation) in operations.iter().enumerate() {
+            let wanted = self.local.apply(operation);
+            let got = self.mounted.apply(operation);
+            if got != wanted {
+                let what = differ(&got, &wanted);
+                return Err(format!("step {}, {operation:?}: {what}", step + 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees that the server's disk is the same, at once or after a while.
+    fn sent_in_time(&self) -> Result<(), String> {
+        if self.sent == Sent::Later {
+            within(DEADLINE, || self.compare_all_on_server().is_ok());
+        }
+        self.compare_all_on_server()
+    }
+
+    fn compare_all_on_server(&self) -> Result<(), String> {
+        let wanted = self.local.tree()?;
+        for (name, wanted) in &wanted {
+            self.compare_on_server(name, wanted)?;
+        }
+        let on_server = Side::new(self.on_server.clone()).tree()?;
+        let scratch = |name: &&PathBuf| {
+            let name = name.file_name().unwrap_or_default();
+            !name.as_bytes().starts_with(b".ftpfs-")
+        };
+        match on_server
+            .keys()
+            .filter(scratch)
+            .find(|name| !wanted.contains_key(*name))
+        {
+            // A new file is sent while it is written.
+            Some(name) if self.sent == Sent::Later => {
+                Err(format!("{name:?} is still on the server"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sees that both trees are the same.
     fn compare(&self) -> Result<(), String> {
         let (wanted, got) = (self.local.tree()?, self.mounted.tree()?);
         let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
@@ -206,7 +288,6 @@ impl<'a> Both<'a> {
             if !got.shows(wanted) {
                 return Err(format!("{name:?}: the mount has {got:?}, not {wanted:?}"));
             }
-            self.compare_on_server(name, wanted)?;
         }
         for (slot, handle) in &self.local.handles {
             let (got, wanted) = (found(&self.mounted.handles[slot]), found(handle));

@@ -53,8 +53,14 @@ pub(super) fn bitflags_names(flags: OFlags, f: &mut fmt::Formatter<'_>) -> fmt::
 }
 
 /// The operations of one case.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Script(pub(super) Vec<Op>);
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|op| writeln!(f, "  {op:?}"))
+    }
+}
 
 /// Operations on files named `a`, `b` and `odd`.
 pub(super) fn script(odd: &'static str) -> impl Strategy<Value = Script> {

@@ -25,6 +25,20 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
     let read = Op::Read(1, 0, 6000);
     vec![
         (
+            "a_time_set_on_an_open_file_is_no_change_of_others",
+            Script(vec![
+                Op::Open(0, "a".into(), How(OFlags::RDWR | OFlags::CREATE)),
+                Op::Write(0, 0, 5000, 1),
+                Op::Sync(0),
+                Op::SetHandleTime(0, 1_000_000_000),
+                Op::Write(0, 5000, 10, 2),
+                Op::Sync(0),
+                Op::SetTime("a".into(), 1_100_000_000),
+                Op::Write(0, 10, 10, 3),
+                Op::Close(0),
+            ]),
+        ),
+        (
             "the_folder_of_an_unlinked_open_file_is_removed",
             then(
                 unlinked(5000),

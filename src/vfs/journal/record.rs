@@ -1,0 +1,133 @@
+//! What the journal remembers, one record after another, and what is left to do by all of them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use rangemap::RangeSet;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Version;
+use crate::ftp::RemotePath;
+use crate::ftp::list::Kind;
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// `content` holds this of a file; in place of what was said of it before.
+    Staged(u64, Pending),
+    /// These bytes of `content` were written, where some of the base counts as well.
+    Wrote(u64, Range<u64>),
+    /// What of `content` the server gets first gets there under this name.
+    SentTo(u64, RemotePath),
+    /// The server has `content`, or nobody wants it any more.
+    Settled(u64),
+    /// A change of names or attributes, by its number in the order.
+    Queued(u64, Intent),
+    /// The change of this number is done, or given up.
+    Done(u64),
+}
+
+/// A file whose bytes the server lacks. Its size is that of the content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Where it is to be.
+    pub path: RemotePath,
+    /// Its number in the order of changes once a program has closed it; `None` while it is being written.
+    pub closed: Option<u64>,
+    /// What the server has there; `None` for a new file.
+    pub base: Option<Version>,
+    /// Bytes of the base that still count.
+    pub base_end: u64,
+    /// Bytes that the content holds, as far as the base counts.
+    pub local: RangeSet<u64>,
+    /// Bytes that were written, as far as the base counts.
+    pub dirty: RangeSet<u64>,
+    /// Whether all that was written was to be added at the end, wherever that is.
+    pub at_any_end: bool,
+    /// A time of modification to be set, Unix seconds.
+    pub mtime: Option<i64>,
+    /// Permission bits to be set.
+    pub mode: Option<u32>,
+    /// Where a part of it may be on the server.
+    pub sent_to: Option<RemotePath>,
+}
+
+/// A change of names or attributes that the server has yet to be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intent {
+    /// A new folder, with its permission bits.
+    MakeDir(RemotePath, u32),
+    /// The removal of what is at a path, which was of this kind, and of this version if it was a file.
+    Remove(RemotePath, Kind, Option<Version>),
+    /// What is at the first path, a name of ours, belongs to the second, unless something is there.
+    PutBack(RemotePath, RemotePath),
+    /// Permission bits.
+    SetMode(RemotePath, u32),
+    /// A time of modification, Unix seconds.
+    SetMtime(RemotePath, i64),
+}
+
+/// What is left to do by all records so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Files by content.
+    pub files: BTreeMap<u64, Pending>,
+    /// Changes by number.
+    pub changes: BTreeMap<u64, Intent>,
+}
+
+impl Left {
+    /// Takes one more record in. One that belongs to nothing known says nothing.
+    pub fn take(&mut self, record: Record) {
+        match record {
+            Record::Staged(content, pending) => {
+                self.files.insert(content, pending);
+            }
+            Record::Wrote(content, range) => {
+                if let Some(pending) = self.files.get_mut(&content)
+                    && !range.is_empty()
+                {
+                    pending.at_any_end = false;
+                    pending.local.insert(range.clone());
+                    pending.dirty.insert(range);
+                }
+            }
+            Record::SentTo(content, path) => {
+                if let Some(pending) = self.files.get_mut(&content) {
+                    pending.sent_to = Some(path);
+                }
+            }
+            Record::Settled(content) => {
+                self.files.remove(&content);
+            }
+            Record::Queued(number, change) => {
+                self.changes.insert(number, change);
+            }
+            Record::Done(number) => {
+                self.changes.remove(&number);
+            }
+        }
+    }
+
+    /// Records that say the same in as few steps as there are.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let files = self.files.iter();
+        let files = files.map(|(&content, pending)| Record::Staged(content, pending.clone()));
+        let changes = self.changes.iter();
+        files.chain(changes.map(|(&number, change)| Record::Queued(number, change.clone())))
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.changes.is_empty()
+    }
+
+    /// The last number of the order that was used.
+    pub fn last_number(&self) -> u64 {
+        let closed = self.files.values().filter_map(|pending| pending.closed);
+        closed
+            .chain(self.changes.keys().copied())
+            .max()
+            .unwrap_or(0)
+    }
+}

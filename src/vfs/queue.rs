@@ -1,0 +1,546 @@
+//! Changes that were acknowledged and that the server has yet to be told: in order where one bears on another, side by
+//! side where not.
+//!
+//! A change bears on those at its own path, above it and below it. What is shown of a path is the server's word, changed
+//! by what is queued for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use super::{Error, Result};
+use crate::cache::{Item, Version};
+use crate::ftp::RemotePath;
+use crate::ftp::list::{Entry, Kind, Modified, Precision};
+
+/// What is to be done at a path.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// What is staged for the inode is sent, if it is still this content: a name that is used again gets the same number.
+    Send { ino: u64, content: u64 },
+    /// A folder is made, which is shown like this.
+    MakeDir(Entry),
+    /// What is there, of this kind, is removed; a file only in this version, where one is given.
+    Remove(Kind, Option<Version>),
+    /// Permission bits are set.
+    SetMode(u64, u32),
+    /// A time of modification is set, Unix seconds.
+    SetMtime(u64, i64),
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    /// Told whenever something is ready to be done.
+    ready: Notify,
+    /// Told whenever a change has ended or has to be tried again.
+    progress: Progress,
+}
+
+#[derive(Debug)]
+struct Progress(watch::Sender<()>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(watch::Sender::new(()))
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    changes: BTreeMap<u64, Queued>,
+    /// Numbers by path, rising.
+    at: BTreeMap<RemotePath, Vec<u64>>,
+    ready: BTreeSet<u64>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Queued {
+    path: RemotePath,
+    work: Work,
+    /// Earlier changes that have to end first.
+    waits_for: usize,
+    /// Later ones that wait for this one.
+    before: Vec<u64>,
+    /// One of those that `waits_for` counts is the moment that it is left alone.
+    held: bool,
+    /// Why it has to be tried again, while it rests.
+    resting: Option<Arc<Error>>,
+    tries: u32,
+    running: bool,
+}
+
+impl Queued {
+    fn sends(&self, own: u64) -> bool {
+        matches!(self.work, Work::Send { content, .. } if content == own)
+    }
+}
+
+/// What is queued for one path, as of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    works: Vec<Work>,
+    /// Whether the server has nothing there, nor below, that is to be shown.
+    made: bool,
+}
+
+impl View {
+    /// What is shown where the server has `item`.
+    pub fn over(&self, item: Option<Item>) -> Option<Item> {
+        let mut shown = item;
+        for work in &self.works {
+            match work {
+                Work::Send { .. } => {}
+                Work::MakeDir(entry) => shown = Some(Item::unsettled(entry.clone())),
+                Work::Remove(..) => shown = None,
+                Work::SetMode(_, mode) => {
+                    if let Some(item) = &mut shown {
+                        item.entry.mode = Some(*mode);
+                    }
+                }
+                Work::SetMtime(_, seconds) => {
+                    if let Some(item) = &mut shown {
+                        item.entry.modified = Some(Modified {
+                            seconds: *seconds,
+                            precision: Precision::Second,
+                        });
+                    }
+                }
+            }
+        }
+        shown
+    }
+
+    /// Whether the server need not be asked.
+    pub fn is_made(&self) -> bool {
+        self.made
+    }
+
+    /// Whether nothing is queued that changes what is shown.
+    pub fn is_clear(&self) -> bool {
+        self.works.is_empty() && !self.made
+    }
+}
+
+impl Queue {
+    /// Numbers go on behind `last`.
+    pub fn go_on_behind(&self, last: u64) {
+        let mut state = self.state();
+        state.last = state.last.max(last);
+    }
+
+    /// The number of the next change.
+    pub fn number(&self) -> u64 {
+        let mut state = self.state();
+        state.last += 1;
+        state.last
+    }
+
+    /// Queues `work` at `path` by its `number`, behind all before it that it bears on.
+    pub fn add(&self, number: u64, path: &RemotePath, work: Work) {
+        self.add_with(number, path, work, 0);
+    }
+
+    fn add_with(&self, number: u64, path: &RemotePath, work: Work, held: usize) {
+        let mut state = self.state();
+        let earlier: Vec<u64> = state
+            .bearing_on(path)
+            .filter(|&other| other < number)
+            .collect();
+        for other in &earlier {
+            if let Some(other) = state.changes.get_mut(other) {
+                other.before.push(number);
+            }
+        }
+        let waits_for = earlier.len() + held;
+        state.changes.insert(
+            number,
+            Queued {
+                path: path.clone(),
+                work,
+                waits_for,
+                before: Vec::new(),
+                held: held > 0,
+                resting: None,
+                tries: 0,
+                running: false,
+            },
+        );
+        state.at.entry(path.clone()).or_default().push(number);
+        if waits_for == 0 {
+            state.ready.insert(number);
+            drop(state);
+            self.ready.notify_one();
+        }
+    }
+
+    /// [`Queue::add`], with something that is not begun before [`Queue::release`], or before somebody waits for it.
+    pub fn add_held(&self, number: u64, path: &RemotePath, work: Work) {
+        self.add_with(number, path, work, 1);
+    }
+
+    /// Ends [`Queue::add_held`].
+    pub fn release(&self, number: u64) {
+        let mut state = self.state();
+        if state.release(number) {
+            drop(state);
+            self.ready.notify_one();
+        }
+    }
+
+    /// The next change that can be done. Cancel safe.
+    pub async fn next(&self) -> (u64, RemotePath, Work) {
+        loop {
+            {
+                let mut state = self.state();
+                if let Some(number) = state.ready.pop_first()
+                    && let Some(queued) = state.changes.get_mut(&number)
+                {
+                    queued.running = true;
+                    let next = (number, queued.path.clone(), queued.work.clone());
+                    if !state.ready.is_empty() {
+                        self.ready.notify_one();
+                    }
+                    return next;
+                }
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    /// The change is over, one way or another.
+    pub fn end(&self, number: u64) {
+        self.state().remove(number);
+        self.ready.notify_one();
+        self.progress.0.send_replace(());
+    }
+
+    /// The change could not be done for now, because of `error`; how long to leave it until [`Queue::wake`].
+    pub fn rest(&self, number: u64, error: Arc<Error>) -> Duration {
+        let mut state = self.state();
+        let mut tries = 0;
+        if let Some(queued) = state.changes.get_mut(&number) {
+            queued.running = false;
+            queued.resting = Some(error);
+            tries = queued.tries;
+            queued.tries += 1;
+        }
+        drop(state);
+        self.progress.0.send_replace(());
+        (FIRST_REST * 2u32.pow(tries.min(16))).min(LONGEST_REST)
+    }
+
+    /// A change that rested is tried again.
+    pub fn wake(&self, number: u64) {
+        let mut state = self.state();
+        let resting = state.changes.get_mut(&number);
+        if resting.is_some_and(|queued| queued.resting.take().is_some()) {
+            state.ready.insert(number);
+            drop(state);
+            self.ready.notify_one();
+        }
+    }
+
+    /// Whether nothing is queued that bears on `path`.
+    pub fn is_free(&self, path: &RemotePath) -> bool {
+        let state = self.state();
+        state.changes.is_empty() || state.bearing_on(path).next().is_none()
+    }
+
+    /// Takes the content `own`, which is queued to be sent to `path`, back if that has not begun; its number.
+    pub fn take_back(&self, path: &RemotePath, own: u64) -> Option<u64> {
+        let mut state = self.state();
+        let number = *state.at.get(path)?.iter().find(|number| {
+            state
+                .changes
+                .get(number)
+                .is_some_and(|queued| queued.sends(own) && !queued.running)
+        })?;
+        state.remove(number);
+        drop(state);
+        self.ready.notify_one();
+        self.progress.0.send_replace(());
+        Some(number)
+    }
+
+    /// Whether the content `own` is queued to be sent to `path`.
+    pub fn has_send(&self, path: &RemotePath, own: u64) -> bool {
+        let state = self.state();
+        let numbers = state.at.get(path).into_iter().flatten();
+        let mut queued = numbers.filter_map(|number| state.changes.get(number));
+        queued.any(|queued| queued.sends(own))
+    }
+
+    /// Waits until nothing is queued that bears on `path`.
+    ///
+    /// # Errors
+    /// Why something of it has to be tried again: it stays queued. Cancel safe.
+    pub async fn settled(&self, path: &RemotePath) -> Result<()> {
+        self.until(|state| state.bearing_on(path).collect()).await
+    }
+
+    /// Waits until fewer than `most` changes are queued.
+    ///
+    /// # Errors
+    /// As for [`Queue::settled`]: nothing gets done at the moment.
+    pub async fn fewer_than(&self, most: usize) -> Result<()> {
+        self.until(|state| match state.changes.len() < most {
+            true => Vec::new(),
+            false => state.changes.keys().take(1).copied().collect(),
+        })
+        .await
+    }
+
+    /// Waits until only changes are left that rest, or wait for such; what is left, and why.
+    pub async fn quiet(&self) -> Vec<(RemotePath, Option<Arc<Error>>)> {
+        let mut progress = self.progress.0.subscribe();
+        loop {
+            {
+                let mut state = self.state();
+                let held: Vec<u64> = state.changes.keys().copied().collect();
+                for number in held {
+                    if state.release(number) {
+                        self.ready.notify_one();
+                    }
+                }
+                let busy =
+                    !state.ready.is_empty() || state.changes.values().any(|queued| queued.running);
+                if !busy {
+                    let left = state.changes.values();
+                    return left
+                        .map(|queued| (queued.path.clone(), queued.resting.clone()))
+                        .collect();
+                }
+            }
+            // The sender lives as long as this does.
+            let _told = progress.changed().await;
+        }
+    }
+
+    async fn until(&self, those: impl Fn(&State) -> Vec<u64>) -> Result<()> {
+        let mut progress = self.progress.0.subscribe();
+        loop {
+            {
+                let mut state = self.state();
+                let numbers = those(&state);
+                if numbers.is_empty() {
+                    return Ok(());
+                }
+                for &number in &numbers {
+                    if state.release(number) {
+                        self.ready.notify_one();
+                    }
+                }
+                let mut queued = numbers
+                    .iter()
+                    .filter_map(|number| state.changes.get(number));
+                if let Some(error) = queued.find_map(|queued| queued.resting.clone()) {
+                    return Err(Error::Before(error));
+                }
+            }
+            let _told = progress.changed().await;
+        }
+    }
+
+    /// What is queued for `path`, and above it, at this moment.
+    pub fn view(&self, path: &RemotePath) -> View {
+        let state = self.state();
+        if state.changes.is_empty() {
+            return View::default();
+        }
+        let made = |path: &RemotePath| {
+            let numbers = state.at.get(path).into_iter().flatten();
+            let mut works = numbers.filter_map(|number| Some(&state.changes.get(number)?.work));
+            works.any(|work| matches!(work, Work::MakeDir(_)))
+        };
+        View {
+            works: state.works(path),
+            made: made(path) || above(path).any(|folder| made(&folder)),
+        }
+    }
+
+    /// The names in `dir` for which something is queued at this moment.
+    pub fn views_in(&self, dir: &RemotePath) -> Vec<(Vec<u8>, View)> {
+        let state = self.state();
+        let below = state.below(dir);
+        let children = below.filter(|(path, _)| path.parent().as_ref() == Some(dir));
+        children
+            .map(|(path, _)| {
+                let works = state.works(path);
+                (path.name().to_vec(), View { works, made: false })
+            })
+            .collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while locked")
+    }
+}
+
+impl State {
+    /// Numbers of all changes at `path`, above it and below it.
+    fn bearing_on<'a>(&'a self, path: &'a RemotePath) -> impl Iterator<Item = u64> + 'a {
+        let own = self.at.get(path).into_iter().flatten().copied();
+        let above =
+            above(path).flat_map(|folder| self.at.get(&folder).cloned().unwrap_or_default());
+        let below = self
+            .below(path)
+            .flat_map(|(_, numbers)| numbers.iter().copied());
+        own.chain(above).chain(below)
+    }
+
+    fn below<'a>(
+        &'a self,
+        dir: &'a RemotePath,
+    ) -> impl Iterator<Item = (&'a RemotePath, &'a Vec<u64>)> + 'a {
+        // Byte order keeps together what begins with the folder and a slash.
+        let begin = match dir.is_root() {
+            true => dir.clone(),
+            false => dir.join(b""),
+        };
+        self.at
+            .range(begin..)
+            .filter(move |(path, _)| *path != dir)
+            .take_while(move |(path, _)| path.is_within(dir))
+    }
+
+    fn works(&self, path: &RemotePath) -> Vec<Work> {
+        let numbers = self.at.get(path).into_iter().flatten();
+        let works = numbers.filter_map(|number| Some(self.changes.get(number)?.work.clone()));
+        works
+            .filter(|work| !matches!(work, Work::Send { .. }))
+            .collect()
+    }
+
+    /// Ends the moment that a change is left alone; whether it is ready by that.
+    fn release(&mut self, number: u64) -> bool {
+        let Some(queued) = self.changes.get_mut(&number) else {
+            return false;
+        };
+        if std::mem::take(&mut queued.held) {
+            queued.waits_for -= 1;
+            if queued.waits_for == 0 {
+                self.ready.insert(number);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.ready.remove(&number);
+        let Some(gone) = self.changes.remove(&number) else {
+            return;
+        };
+        if let Some(numbers) = self.at.get_mut(&gone.path) {
+            numbers.retain(|&other| other != number);
+            if numbers.is_empty() {
+                self.at.remove(&gone.path);
+            }
+        }
+        for later in gone.before {
+            if let Some(queued) = self.changes.get_mut(&later) {
+                queued.waits_for -= 1;
+                if queued.waits_for == 0 {
+                    self.ready.insert(later);
+                }
+            }
+        }
+    }
+}
+
+/// The folders that hold `path`, from the next one up.
+fn above(path: &RemotePath) -> impl Iterator<Item = RemotePath> + use<> {
+    std::iter::successors(path.parent(), RemotePath::parent)
+}
+
+/// How long a change rests after its first failure; doubled by each further one.
+const FIRST_REST: Duration = Duration::from_secs(1);
+
+/// How long it rests at most: a server that is back is not kept waiting for long.
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RemotePath {
+        RemotePath::new(text.as_bytes())
+    }
+
+    fn remove(queue: &Queue, at: &str) -> u64 {
+        let number = queue.number();
+        queue.add(number, &path(at), Work::Remove(Kind::File, None));
+        number
+    }
+
+    fn ready(queue: &Queue) -> Vec<u64> {
+        queue.state().ready.iter().copied().collect()
+    }
+
+    #[test]
+    fn a_change_waits_for_those_at_above_and_below_its_path_alone() {
+        let queue = Queue::default();
+        let file = remove(&queue, "/a/b/f");
+        let beside = remove(&queue, "/a/bc");
+        let other = remove(&queue, "/a/b/g");
+        let folder = remove(&queue, "/a/b");
+        let again = remove(&queue, "/a/b/f");
+        assert_eq!(ready(&queue), [file, beside, other]);
+        queue.end(file);
+        assert_eq!(ready(&queue), [beside, other]);
+        queue.end(other);
+        assert_eq!(ready(&queue), [beside, folder]);
+        queue.end(folder);
+        assert_eq!(ready(&queue), [beside, again]);
+    }
+
+    #[test]
+    fn what_is_shown_follows_the_order() {
+        let queue = Queue::default();
+        let entry = Entry {
+            name: b"d".to_vec(),
+            kind: Kind::Dir,
+            size: None,
+            modified: None,
+            mode: Some(0o755),
+            target: None,
+        };
+        let there = || Some(Item::unsettled(entry.clone()));
+        assert!(queue.view(&path("/d")).is_clear());
+        let removed = remove(&queue, "/d");
+        assert!(queue.view(&path("/d")).over(there()).is_none());
+        let made = queue.number();
+        queue.add(made, &path("/d"), Work::MakeDir(entry.clone()));
+        let set = queue.number();
+        queue.add(set, &path("/d"), Work::SetMode(2, 0o700));
+        let view = queue.view(&path("/d"));
+        let mode = |item: Option<Item>| item.and_then(|item| item.entry.mode);
+        assert_eq!(mode(view.over(None)), Some(0o700));
+        assert!(queue.view(&path("/d/below/it")).is_made());
+        assert_eq!(queue.views_in(&path("/")).len(), 1);
+        queue.end(removed);
+        queue.end(made);
+        assert!(!queue.view(&path("/d/below/it")).is_made());
+        assert_eq!(mode(queue.view(&path("/d")).over(there())), Some(0o700));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_why_a_change_rests() {
+        let queue = Queue::default();
+        let number = remove(&queue, "/d/f");
+        assert!(queue.settled(&path("/e")).await.is_ok());
+        assert_eq!(queue.next().await.0, number);
+        queue.rest(number, Arc::new(Error::NotFound));
+        assert!(queue.settled(&path("/d")).await.is_err());
+        assert_eq!(queue.quiet().await.len(), 1);
+        queue.wake(number);
+        assert_eq!(queue.next().await.0, number);
+        queue.end(number);
+        assert!(queue.settled(&path("/d")).await.is_ok());
+    }
+}

@@ -1,0 +1,285 @@
+//! What an earlier mount left: killed, or cut off from the server before everything was sent.
+//!
+//! It is shown at once and sent behind the user, in its old order. What others have changed on the server meanwhile is
+//! never overwritten: then the local version is stored beside it, under a name that says so.
+
+use std::io;
+use std::sync::Arc;
+
+use jiff::Zoned;
+use tracing::{error, info, warn};
+
+use super::commit::{Plan, plan};
+use super::inodes::ROOT;
+use super::journal::{Intent, Pending, Record};
+use super::queue::Work;
+use super::staging::{Staged, State};
+use super::{Result, Vfs};
+use crate::cache::{self, Source, Version};
+use crate::ftp::list::{Entry, Kind};
+use crate::ftp::{RemotePath, Wishes};
+
+impl Vfs {
+    /// Queues what the journal has.
+    pub(super) async fn recover(&self) -> Result<()> {
+        let left = self.staging.journal().left();
+        if left.is_empty() {
+            return Ok(());
+        }
+        info!(
+            files = left.files.len(),
+            changes = left.changes.len(),
+            "an earlier mount left changes that were not sent: they are sent now"
+        );
+        let resumed: Vec<&RemotePath> = left
+            .files
+            .values()
+            .filter_map(|pending| pending.sent_to.as_ref())
+            .collect();
+        for (number, change) in left.changes {
+            match change {
+                Intent::PutBack(aside, path) => {
+                    self.put_back(&aside, &path).await?;
+                    self.staging.journal().note_end(Record::Done(number));
+                }
+                // What it holds is gone on with.
+                Intent::Remove(own, ..) if resumed.contains(&&own) => {
+                    self.remote.hide(&own);
+                    self.staging.journal().note_end(Record::Done(number));
+                }
+                change => self.queue_left(number, change),
+            }
+        }
+        for (content, pending) in left.files {
+            let staged = match self.staging.restore(content, &pending) {
+                Ok(staged) => staged,
+                Err(error) => {
+                    error!(path = %pending.path, %error, "what was written to this file by an earlier mount is lost");
+                    self.staging.journal().note_end(Record::Settled(content));
+                    continue;
+                }
+            };
+            if pending.closed.is_none() && !is_whole(&staged.state(), &pending) {
+                self.keep_unfinished(&staged, &pending)?;
+                continue;
+            }
+            let number = pending.closed.unwrap_or_else(|| self.queue.number());
+            let ino = self.intern_path(&pending.path, Kind::File);
+            let place = self.inodes().place(ino);
+            if let Some((parent, name)) = place.filter(|_| pending.base.is_none()) {
+                self.inodes().server_lacks(parent, &name);
+            }
+            self.with_node(ino, |node| node.staged = Some(Arc::new(staged)))
+                .ok();
+            self.queue
+                .add(number, &pending.path, Work::Send { ino, content });
+        }
+        Ok(())
+    }
+
+    /// The last mount ended while it replaced the file at `path`, which it had moved to `aside`.
+    async fn put_back(&self, aside: &RemotePath, path: &RemotePath) -> Result<()> {
+        if self.remote.stat_now(aside).await?.is_none() {
+            return Ok(());
+        }
+        match self.remote.stat_now(path).await? {
+            Some(_) => self.remote.remove_file(aside).await?,
+            None => self.remote.rename_once(aside, path).await?,
+        }
+        self.remote.expire(path);
+        Ok(())
+    }
+
+    fn queue_left(&self, number: u64, change: Intent) {
+        match change {
+            Intent::MakeDir(path, mode) => {
+                let entry = Entry {
+                    name: path.name().to_vec(),
+                    mode: Some(mode),
+                    ..self.root_entry()
+                };
+                self.queue.add(number, &path, Work::MakeDir(entry));
+            }
+            Intent::Remove(path, kind, was) => {
+                self.queue.add(number, &path, Work::Remove(kind, was))
+            }
+            // Done before anything is shown.
+            Intent::PutBack(..) => {}
+            Intent::SetMode(path, mode) => {
+                let ino = self.intern_path(&path, Kind::Dir);
+                self.queue.add(number, &path, Work::SetMode(ino, mode));
+            }
+            Intent::SetMtime(path, seconds) => {
+                let ino = self.intern_path(&path, Kind::Dir);
+                self.queue.add(number, &path, Work::SetMtime(ino, seconds));
+            }
+        }
+    }
+
+    /// The inode of `path`, which is below the root, and of `kind`.
+    fn intern_path(&self, path: &RemotePath, kind: Kind) -> u64 {
+        let mut inodes = self.inodes();
+        let depth = inodes.path(ROOT).map_or(0, |root| root.parts().count());
+        let mut parts = path.parts().skip(depth).peekable();
+        let mut at = ROOT;
+        while let Some(name) = parts.next() {
+            let kind = match parts.peek() {
+                Some(_) => Kind::Dir,
+                None => kind,
+            };
+            at = inodes.intern(at, name, kind);
+        }
+        at
+    }
+
+    /// A program was in the middle of changing a file that is whole on the server: that stays, and the change is kept.
+    fn keep_unfinished(&self, staged: &Staged, pending: &Pending) -> io::Result<()> {
+        let kept = self.staging.rescue(staged, pending.path.name())?;
+        let kept = kept.display();
+        warn!(path = %pending.path, %kept, "a program was changing this file when the mount ended: the file stays as it was, and what was written is kept");
+        staged.settle();
+        Ok(())
+    }
+
+    /// Sends what an earlier mount staged.
+    pub(super) async fn send_restored(
+        &self,
+        ino: u64,
+        path: &RemotePath,
+        staged: &Staged,
+        state: &State,
+    ) -> Result<Entry> {
+        let source = Source {
+            file: staged.file.clone(),
+            size: state.size,
+        };
+        let wishes = self.wishes(ino, state);
+        let now = match self.remote.version_of(path).await {
+            Ok(now) => Some(now),
+            Err(cache::Error::Absent(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(entry) = self.resume(path, state, now, &source, wishes).await? {
+            return Ok(entry);
+        }
+        let unchanged = match (state.base, now) {
+            (Some(base), Some(now)) => self.remote.is_same(base, now),
+            (None, None) => true,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if unchanged {
+            return self.send(ino, path, staged, state).await;
+        }
+        let uses_base = state.uses_base();
+        let same = match now {
+            Some(now) if now.size == state.size && !uses_base => {
+                self.remote.is_head(path, &source, 0, now.size).await?
+            }
+            _ => false,
+        };
+        if same {
+            // The answer came, and the journal ended before it.
+            let item = self.remote.stat_now(path).await?;
+            return Ok(item.ok_or(super::Error::NotFound)?.entry);
+        }
+        if uses_base {
+            self.load(ino, staged, state).await?;
+        }
+        self.store_beside(path, &source).await?;
+        match self.remote.stat_now(path).await? {
+            Some(item) => Ok(item.entry),
+            None => Err(super::Error::NotFound),
+        }
+    }
+
+    /// Goes on where an upload broke off, if that is what the server has.
+    async fn resume(
+        &self,
+        path: &RemotePath,
+        state: &State,
+        now: Option<Version>,
+        source: &Source,
+        wishes: Wishes,
+    ) -> Result<Option<Entry>> {
+        let Some(at) = &state.sent_to else {
+            return Ok(None);
+        };
+        if at != path {
+            // Under a name of our own, to take the place of what is at `path` if that is the same.
+            let same = state
+                .base
+                .zip(now)
+                .is_some_and(|(base, now)| self.remote.is_same(base, now));
+            self.remote.hide(at);
+            let sent = match same && !state.uses_base() {
+                true => self.remote.resume(at, source, 0, wishes).await,
+                false => Ok(None),
+            };
+            let placed = match sent {
+                Ok(Some(sent)) => {
+                    let placed = self.remote.put_in_place(path, at, sent, source, wishes);
+                    Some(placed.await)
+                }
+                Ok(None) => {
+                    self.remote.clean(at).await;
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            };
+            self.remote.show(at);
+            return Ok(placed.transpose()?);
+        }
+        match plan(state, now.is_some()) {
+            // A part of a new file, or of one that was empty.
+            Plan::Store | Plan::Replace
+                if !state.uses_base() && state.base.is_none_or(|base| base.size == 0) =>
+            {
+                Ok(self.remote.resume(at, source, 0, wishes).await?)
+            }
+            Plan::Append(base, _) => Ok(self.remote.resume(at, source, base.size, wishes).await?),
+            // The same bytes at the same places: once more.
+            Plan::Overwrite(base, ranges) => match now.filter(|now| now.size == base.size) {
+                Some(now) => {
+                    let sent = self.remote.overwrite(at, source, now, &ranges, wishes);
+                    match sent.await {
+                        Err(cache::Error::Unsupported(_)) => Ok(None),
+                        sent => Ok(Some(sent?)),
+                    }
+                }
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    /// Stores what was to be at `path` beside it.
+    async fn store_beside(&self, path: &RemotePath, source: &Source) -> Result<()> {
+        let stamp = Zoned::now().strftime("%Y-%m-%d-%H%M%S").to_string();
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        for at in 0.. {
+            let mark = match at {
+                0 => format!(".unsent-{stamp}"),
+                _ => format!(".unsent-{stamp}-{at}"),
+            };
+            let name = path.name();
+            // Names of 255 bytes are common bounds.
+            let name = &name[..name.len().min(255 - mark.len())];
+            let beside = dir.join(&[name, mark.as_bytes()].concat());
+            if self.remote.stat_now(&beside).await?.is_some() {
+                continue;
+            }
+            self.remote
+                .store(&beside, source, Wishes::default())
+                .await?;
+            error!(%path, %beside, "changed on the server since it was changed here: both are there now");
+            return Ok(());
+        }
+        unreachable!("fewer files than numbers")
+    }
+}
+
+/// Whether a file whose program did not close it can be sent as it is: as on a local disk after a crash, as long as
+/// nothing that the server has is lost by it.
+fn is_whole(state: &State, pending: &Pending) -> bool {
+    pending.base.is_none() || state.only_grown()
+}

@@ -1,0 +1,311 @@
+//! Write-back: a change is acknowledged when it is safe on this machine's disk, and made on the server behind the user.
+//!
+//! The same tasks finish what an earlier mount left, in either mode.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tracing::{debug, error, warn};
+
+use super::journal::{Intent, Record};
+use super::queue::Work;
+use super::{Error, Result, Vfs, unix_seconds};
+use crate::cache;
+use crate::ftp::list::{Entry, Kind, Modified, Precision};
+use crate::ftp::{NameKind, RemotePath, is_odd};
+
+impl Vfs {
+    /// Begins to make on the server what is queued, as many at once as there are sessions.
+    pub fn start(self: &Arc<Self>) {
+        for _ in 0..self.remote.pool().most_sessions() {
+            tokio::spawn(self.clone().work());
+        }
+    }
+
+    async fn work(self: Arc<Self>) {
+        loop {
+            let (number, path, work) = self.queue.next().await;
+            match self.perform(&path, &work).await {
+                Ok(()) => {
+                    if !matches!(work, Work::Send { .. }) {
+                        self.staging.journal().note_end(Record::Done(number));
+                    }
+                    self.queue.end(number);
+                }
+                Err(error) if error.may_pass() => {
+                    warn!(%path, %error, "not on the server yet; it will be tried again");
+                    let rest = self.queue.rest(number, Arc::new(error));
+                    let vfs = self.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(rest).await;
+                        vfs.queue.wake(number);
+                    });
+                }
+                Err(error) => self.give_up(number, &path, &work, error),
+            }
+        }
+    }
+
+    /// Makes one change on the server.
+    async fn perform(&self, path: &RemotePath, work: &Work) -> Result<()> {
+        debug!(%path, ?work, "behind the user");
+        match work {
+            Work::Send { ino, content } => self.send_queued(*ino, *content).await,
+            Work::MakeDir(entry) => {
+                match self.remote.make_dir(path).await {
+                    // By somebody else, or by an earlier mount whose journal ended before it said so.
+                    Err(cache::Error::Exists(_)) => match self.remote.stat_now(path).await? {
+                        Some(item) if item.entry.kind == Kind::Dir => {}
+                        _ => return Err(Error::Exists),
+                    },
+                    made => made?,
+                }
+                match entry.mode {
+                    Some(mode) if mode != self.config.default_dir_mode() => {
+                        self.set_mode_or_keep(None, path, mode).await
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Work::Remove(kind, was) => {
+                if let Some(was) = was {
+                    let now = self.remote.version_of(path).await;
+                    match now {
+                        Err(cache::Error::Absent(_)) => return Ok(()),
+                        Ok(now) if self.remote.is_same(*was, now) => {}
+                        Ok(_) => return Err(cache::Error::Stale(path.clone()).into()),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                let removed = match kind {
+                    Kind::Dir => self.remote.remove_dir(path).await,
+                    _ => self.remote.remove_file(path).await,
+                };
+                match removed {
+                    // Somebody else was faster: it is gone, as was asked.
+                    Err(cache::Error::Absent(_)) => Ok(()),
+                    removed => Ok(removed?),
+                }
+            }
+            Work::SetMode(ino, mode) => self.set_mode_or_keep(Some(*ino), path, *mode).await,
+            Work::SetMtime(ino, seconds) => self.send_mtime(*ino, path, *seconds).await,
+        }
+    }
+
+    /// Sends what is staged for `ino`, unless a program is about to close it again; then lets it go.
+    async fn send_queued(&self, ino: u64, content: u64) -> Result<()> {
+        let Some((staged, order)) = self.hold_staged(ino).await else {
+            return Ok(());
+        };
+        if staged.content() != content {
+            // Another file of the same name by now, which has a turn of its own.
+            return Ok(());
+        }
+        // Attributes that are set while it is sent are sent after it.
+        let due = || {
+            let state = staged.state();
+            state.closed && state.pending()
+        };
+        while due() && self.named_path(ino).is_some() {
+            self.commit_held(ino, &staged).await?;
+        }
+        drop(order);
+        self.let_go(ino).await;
+        Ok(())
+    }
+
+    /// A change that cannot be made is not tried again by this mount. What was written is kept.
+    fn give_up(&self, number: u64, path: &RemotePath, work: &Work, error: Error) {
+        match work {
+            Work::Send { ino, .. } => {
+                let kept = self.staging.journal().folder().display().to_string();
+                error!(%path, %error, kept, "cannot be sent; its content is kept, and tried again by the next mount or write");
+                if let Some(staged) = self.staged(*ino) {
+                    staged.state().untold = Some(Arc::new(error));
+                }
+            }
+            _ => {
+                error!(%path, ?work, %error, "a change that was acknowledged cannot be made on the server");
+                self.staging.journal().note_end(Record::Done(number));
+                self.remote.expire(path);
+            }
+        }
+        self.queue.end(number);
+    }
+
+    /// What `close` does: sends what is staged for `ino`, or with write-back acknowledges it.
+    pub(super) async fn deliver(&self, ino: u64) -> Result<()> {
+        match self.config.write_back {
+            true => self.acknowledge(ino).await,
+            false => self.commit(ino).await,
+        }
+    }
+
+    /// Acknowledges what was written to `ino` and closed: it is safe on this machine's disk, and queued to be sent.
+    ///
+    /// # Errors
+    /// Local ones; or why what was closed before could not be sent.
+    pub(super) async fn acknowledge(&self, ino: u64) -> Result<()> {
+        let settled = |staged: &super::staging::Staged| {
+            let mut state = staged.state();
+            match state.untold.take() {
+                Some(error) => Some(Err(Error::Before(error))),
+                // Every close of a copy of a descriptor comes here.
+                None => (state.closed || !state.pending()).then_some(Ok(())),
+            }
+        };
+        if let Some(staged) = self.staged(ino)
+            && let Some(outcome) = settled(&staged)
+        {
+            return outcome;
+        }
+        let Some((staged, order)) = self.hold_staged(ino).await else {
+            return Ok(());
+        };
+        if let Some(outcome) = settled(&staged) {
+            return outcome;
+        }
+        let _names = self.names.read().await;
+        let Some(path) = self.named_path(ino) else {
+            return Ok(());
+        };
+        staged.sync().await?;
+        self.queue_to_send(ino, &staged, &path).await?;
+        drop(order);
+        self.not_too_much().await
+    }
+
+    /// Queues what is staged for `ino`, whose `order` the caller holds, to be sent to `path`.
+    pub(super) async fn queue_to_send(
+        &self,
+        ino: u64,
+        staged: &super::staging::Staged,
+        path: &RemotePath,
+    ) -> Result<()> {
+        let number = self.queue.number();
+        staged.note_closed(path, number)?;
+        self.staging.journal().sync().await?;
+        staged.state().closed = true;
+        self.queue.add_held(
+            number,
+            path,
+            Work::Send {
+                ino,
+                content: staged.content(),
+            },
+        );
+        let queue = self.queue.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(MOMENT).await;
+            queue.release(number);
+        });
+        Ok(())
+    }
+
+    /// Waits while more is queued than may be.
+    async fn not_too_much(&self) -> Result<()> {
+        self.queue.fewer_than(MOST_QUEUED).await
+    }
+
+    /// Acknowledges a change of names or attributes at `path`.
+    pub(super) async fn queue_change(
+        &self,
+        path: &RemotePath,
+        change: Intent,
+        work: Work,
+    ) -> Result<()> {
+        let journal = self.staging.journal();
+        let number = self.queue.number();
+        journal.note(Record::Queued(number, change))?;
+        if let Err(error) = journal.sync().await {
+            journal.note_end(Record::Done(number));
+            return Err(error.into());
+        }
+        self.queue.add(number, path, work);
+        self.not_too_much().await
+    }
+
+    /// Waits until nothing is queued that bears on `path`.
+    pub(super) async fn settled(&self, path: &RemotePath) -> Result<()> {
+        self.queue.settled(path).await
+    }
+
+    /// Waits until the server has all that was done in the folder `ino`.
+    pub async fn sync_dir(&self, ino: u64) -> Result<()> {
+        match self.named_path(ino) {
+            Some(path) => self.settled(&path).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends what was written to the file `fh`, in either mode: success means that the server has it.
+    pub async fn sync_file(&self, fh: u64) -> Result<()> {
+        self.flush(fh).await?;
+        let Some(super::handles::Handle::File { ino, .. }) = self.handle(fh) else {
+            return Ok(());
+        };
+        if let Some(path) = self.named_path(ino) {
+            self.settled(&path).await?;
+        }
+        let untold = self
+            .staged(ino)
+            .and_then(|staged| staged.state().untold.take());
+        untold.map_or(Ok(()), |error| Err(Error::Before(error)))
+    }
+
+    /// Sees that the server takes `path` for a new name, as [`crate::cache::Remote::check_new_name`] does.
+    pub(super) async fn check_new_name(&self, path: &RemotePath) -> Result<()> {
+        let plain = !is_odd(path) && NameKind::of(path.name()).next().is_none();
+        if let (false, Some(dir)) = (plain, path.parent())
+            && self.queue.view(&dir).is_made()
+        {
+            // What is tried there needs the folder.
+            self.settled(&dir).await?;
+        }
+        Ok(self.remote.check_new_name(path).await?)
+    }
+
+    /// Makes a folder that the server gets later; how it is shown.
+    pub(super) async fn make_dir_later(&self, path: &RemotePath, mode: u32) -> Result<Entry> {
+        let entry = Entry {
+            name: path.name().to_vec(),
+            kind: Kind::Dir,
+            size: None,
+            modified: Some(Modified {
+                seconds: unix_seconds(SystemTime::now()),
+                precision: Precision::Minute,
+            }),
+            mode: Some(mode & 0o7777),
+            target: None,
+        };
+        let change = Intent::MakeDir(path.clone(), mode & 0o7777);
+        self.queue_change(path, change, Work::MakeDir(entry.clone()))
+            .await?;
+        Ok(entry)
+    }
+
+    /// Sets permission bits on the server; a refusal does not matter to those who set them long ago: they are kept here.
+    async fn set_mode_or_keep(&self, ino: Option<u64>, path: &RemotePath, mode: u32) -> Result<()> {
+        let set = match ino {
+            Some(ino) => self.send_mode(ino, path, mode).await,
+            None => self.remote.set_mode(path, mode).await.map_err(Error::from),
+        };
+        match set {
+            Err(Error::Remote(cache::Error::Denied(error) | cache::Error::Unsupported(error))) => {
+                debug!(%path, %error, "permission bits refused");
+                if let Some(item) = self.remote.stat(path).await? {
+                    self.overlay().keep_mode(path, &item.entry, mode);
+                }
+                Ok(())
+            }
+            set => set,
+        }
+    }
+}
+
+/// How long a closed file waits before it is sent: programs that write a file under another name rename it at once, and
+/// then it is sent to its right name alone.
+const MOMENT: Duration = Duration::from_millis(30);
+
+/// Changes queued at most: some 20 MB of memory; those who make more wait.
+const MOST_QUEUED: usize = 50_000;
