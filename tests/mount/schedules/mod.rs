@@ -132,6 +132,8 @@ impl Run<'_> {
             possible = then;
             Ok(())
         });
+        // What is sent behind the user has its share of the faults.
+        within(MOMENT, || self.mount.unsent().is_empty());
         self.relay.order(Vec::new());
         done?;
         let found = || contents(&self.folder).is_ok_and(|found| are_possible(&possible, &found));
@@ -282,6 +284,9 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 /// Schedules on each server in each mode: with nine servers, a thousand in all.
 const SCHEDULES: u64 = 56;
+
+/// How long the faults last after the last operation.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// How long it takes at most until all is well again.
 const LONG: Duration = Duration::from_secs(40);

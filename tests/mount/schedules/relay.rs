@@ -377,10 +377,8 @@ fn one_way(session: &Mutex<Session>, from: &TcpStream, to: &TcpStream, way: Way)
             let _ = to.shutdown(Shutdown::Write);
             return;
         };
-        let harm = match locked(session).at_data {
-            Some((harm, after)) if passed + count as u64 > after => Some((harm, after)),
-            _ => None,
-        };
+        let ordered = locked(session).at_data;
+        let harm = ordered.filter(|(_, after)| passed + count as u64 > *after);
         if discard {
             continue;
         }
