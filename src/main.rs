@@ -2,16 +2,28 @@
 
 use std::process::ExitCode;
 
+use ftpfs::cli::{Error, Guise, Order, Verbosity, from_process, write_papers};
+use ftpfs::{mount, probe};
+
 fn main() -> ExitCode {
-    let setup = match ftpfs::cli::from_process() {
-        Ok(setup) => setup,
-        Err(error) => return error.report(),
-    };
-    match ftpfs::mount::run(setup) {
+    match from_process().and_then(carry_out) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ftpfs: {error}");
-            ExitCode::FAILURE
+        Err(error) => Guise::of_process().report(&error),
+    }
+}
+
+fn carry_out(order: Order) -> Result<(), Error> {
+    match order {
+        Order::Nothing => Ok(()),
+        Order::Papers(folder) => write_papers(&folder).map_err(Error::Failed),
+        Order::Probe(setup) => probe::run(*setup).map_err(Error::Failed),
+        Order::Mount(setup, verbosity) => {
+            let made = format!("{} mounted on {}.", setup.mount.source, setup.mount.place);
+            mount::run(*setup).map_err(|error| Error::Failed(error.to_string()))?;
+            if verbosity == Verbosity::Verbose {
+                println!("{made}");
+            }
+            Ok(())
         }
     }
 }

@@ -16,6 +16,7 @@ impl Remote {
     /// # Errors
     /// [`ErrorKind::Name`] if it does not: what is stored there could not be found again.
     pub async fn check_new_name(&self, path: &RemotePath) -> Result<()> {
+        self.pool().check_charset(path)?;
         if is_odd(path) {
             on_session!(self.pool(), Retry::Idempotent, session => session.check_names(path))?;
         }

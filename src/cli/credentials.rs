@@ -1,14 +1,13 @@
 //! Who logs in, and the password: from the address, the options, a credentials file, the
 //! environment, netrc, or the terminal.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
 use netrc::{Authenticator, Netrc};
 use zeroize::Zeroizing;
 
+use super::credentials_file::{Credentials, Source};
 use super::options::Raw;
 use crate::ftp::config::Secret;
 use crate::ftp::url::Location;
@@ -28,6 +27,8 @@ pub struct Login {
 pub struct Surroundings {
     /// `$HOME`, where it is an absolute path.
     pub home: Option<PathBuf>,
+    /// `$CREDENTIALS_DIRECTORY`, by which systemd hands over what a unit's `LoadCredential=` names.
+    pub credentials_directory: Option<PathBuf>,
     /// `$XDG_STATE_HOME`, where it is an absolute path.
     pub state_home: Option<PathBuf>,
     /// `$FTPFS_PASSWORD`.
@@ -37,7 +38,7 @@ pub struct Surroundings {
 }
 
 /// Finds user, password and account. The first place that has the password counts: address,
-/// options, credentials file, environment, netrc, terminal.
+/// options, credentials file (else what the service manager has given), environment, netrc, terminal.
 ///
 /// # Errors
 /// A sentence that says what to do.
@@ -46,9 +47,10 @@ pub fn resolve(
     raw: &Raw,
     surroundings: &Surroundings,
 ) -> Result<Login, String> {
-    let file = match &raw.credentials {
-        Some(path) => read_credentials(path)?,
-        None => Credentials::default(),
+    let file = match (&raw.credentials, &surroundings.credentials_directory) {
+        (Some(source), _) => source.read()?,
+        (None, Some(directory)) => Source::read_from_service_manager(directory)?,
+        (None, None) => Credentials::default(),
     };
     let mut user = one_user([&location.user, &raw.user, &file.user])?;
     let mut password = [
@@ -105,7 +107,8 @@ pub fn resolve(
 /// RFC 1635.
 const ANONYMOUS: &str = "anonymous";
 
-fn is_anonymous(user: &str) -> bool {
+/// Whether `user` logs in without a password of their own.
+pub fn is_anonymous(user: &str) -> bool {
     user.eq_ignore_ascii_case(ANONYMOUS) || user.eq_ignore_ascii_case("ftp")
 }
 
@@ -131,61 +134,6 @@ fn ask(user: &str, host: &str, surroundings: &Surroundings) -> Result<Secret, St
     ask(&format!("Password for {} at {host}: ", user.escape_debug()))
         .map(Secret::new)
         .map_err(|e| format!("cannot ask for the password: {e}"))
-}
-
-/// A credentials file's lines.
-#[derive(Debug, Default)]
-struct Credentials {
-    user: Option<String>,
-    password: Option<Secret>,
-    account: Option<Secret>,
-}
-
-/// More than this is some other file.
-const LARGEST_FILE: u64 = 64 * 1024;
-
-fn read_credentials(path: &Path) -> Result<Credentials, String> {
-    let shown = path.display();
-    let cannot = |e: io::Error| format!("cannot read the credentials file {shown}: {e}");
-    let file = File::open(path).map_err(cannot)?;
-    let mode = file.metadata().map_err(cannot)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(format!(
-            "the credentials file {shown} is open to others (mode {:04o}); `chmod 600 {shown}` first",
-            mode & 0o7777
-        ));
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.take(LARGEST_FILE)
-        .read_to_string(&mut text)
-        .map_err(cannot)?;
-    parse_credentials(&text).map_err(|e| format!("the credentials file {shown}, {e}"))
-}
-
-fn parse_credentials(text: &str) -> Result<Credentials, String> {
-    let mut credentials = Credentials::default();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim_start();
-        if line.is_empty() || line.starts_with(['#', ';']) {
-            continue;
-        }
-        // A line that is not understood may be a bare password: it is not shown.
-        let wrong = || {
-            format!(
-                "line {}: expected username=, password= or account=",
-                index + 1
-            )
-        };
-        let (name, value) = line.split_once('=').ok_or_else(wrong)?;
-        match name.trim_end() {
-            "username" | "user" => credentials.user = Some(value.trim().to_owned()),
-            // Blanks may belong to a password.
-            "password" | "pass" => credentials.password = Some(Secret::new(value)),
-            "account" => credentials.account = Some(Secret::new(value)),
-            _ => return Err(wrong()),
-        }
-    }
-    Ok(credentials)
 }
 
 /// The entry for `host`; `default` entries are for interactive programs, and not used.
@@ -233,12 +181,15 @@ fn is_absent(error: &io::Error) -> bool {
 mod tests {
     use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     use super::*;
 
     fn bare() -> Surroundings {
         Surroundings {
             home: None,
+            credentials_directory: None,
             state_home: None,
             password: None,
             ask: None,
@@ -319,7 +270,16 @@ mod tests {
             pair(login("ftp://h/", &raw, &surroundings)),
             named("bob", "environment")
         );
-        raw.credentials = Some(credentials);
+        let given = folder.path().join("given");
+        fs::create_dir(&given).expect("a writable folder");
+        let by_systemd = "username=bob\npassword=given\n";
+        file(&given, "ftpfs.credentials", by_systemd, 0o440);
+        surroundings.credentials_directory = Some(given);
+        assert_eq!(
+            pair(login("ftp://h/", &raw, &surroundings)),
+            named("bob", "given")
+        );
+        raw.credentials = Some(Source::File(credentials));
         assert_eq!(
             pair(login("ftp://h/", &raw, &surroundings)),
             named("bob", " file ")
@@ -355,31 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_open_to_others_are_refused() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut raw = Raw::default();
-        for mode in [0o640, 0o604, 0o644, 0o620] {
-            raw.credentials = Some(file(folder.path(), "c", "password=x\n", mode));
-            let message = login("ftp://bob@h/", &raw, &bare()).expect_err("refused");
-            assert!(message.contains("chmod 600"), "{message}");
-        }
-        for mode in [0o600, 0o400] {
-            raw.credentials = Some(file(folder.path(), "c", "password=x\n", mode));
-            assert_eq!(
-                pair(login("ftp://bob@h/", &raw, &bare())),
-                named("bob", "x")
-            );
-        }
-        raw.credentials = Some(folder.path().join("none"));
-        assert!(login("ftp://bob@h/", &raw, &bare()).is_err());
-    }
-
-    #[test]
     fn errors_do_not_quote_files_with_passwords() {
-        let message = parse_credentials("username=bob\nhunter2\n").expect_err("no `=`");
-        assert_eq!(message, "line 2: expected username=, password= or account=");
-        assert!(parse_credentials("hunter2=3").is_err_and(|e| !e.contains("hunter2")));
-
         let folder = tempfile::tempdir().expect("a temporary folder");
         let netrc = "machine h\nlogin bob password my hunter2\n";
         let raw = Raw {

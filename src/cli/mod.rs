@@ -1,32 +1,108 @@
-//! The command line: arguments, `-o` lists, environment and credentials become one [`Setup`].
+//! The command line: arguments, `-o` lists, environment and credentials become one [`Order`].
 //!
 //! Raw options first (`options`), their meaning second (`setup`). Knows no socket and no kernel.
 
 mod credentials;
+mod credentials_file;
+mod fstab;
+mod line;
 mod options;
+mod papers;
+mod secrets;
 mod setup;
 mod table;
 mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stdin};
-use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgMatches, FromArgMatches};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use thiserror::Error;
 
 use self::credentials::Surroundings;
-use self::options::{Raw, SECRETS};
-use self::table::{Group, Spec, TABLE, Takes};
+use self::line::{HelperLine, Line, PapersLine, ProbeLine, Written, command, helper_command};
+use self::options::{Raw, Unknown};
+pub use self::papers::write as write_papers;
 use crate::ftp::config::Secret;
-use crate::ftp::url::{self, Location};
-use crate::mount::Setup;
+use crate::ftp::url::Location;
 use crate::sys;
+use crate::{mount, probe};
 
-/// Why there is no [`Setup`].
+/// What the process is to do.
+#[derive(Debug)]
+pub enum Order {
+    /// Mount; then say so, if asked to.
+    Mount(Box<mount::Setup>, Verbosity),
+    /// Learn what a server can do, and print it.
+    Probe(Box<probe::Setup>),
+    /// Write man pages and completions below this folder.
+    Papers(PathBuf),
+    /// Nothing: the arguments are fine, and that was all that was asked.
+    Nothing,
+}
+
+/// Whether a mount that was made is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// No.
+    Quiet,
+    /// In one line.
+    Verbose,
+}
+
+/// Whom the process was started by, and so how it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guise {
+    /// A user.
+    Own,
+    /// mount(8), which calls its helpers `mount.TYPE`.
+    Helper,
+}
+
+impl Guise {
+    /// By the name that the process was started by.
+    pub fn of_process() -> Self {
+        Self::of(std::env::args_os().next().unwrap_or_default())
+    }
+
+    fn of(program: OsString) -> Self {
+        let name = Path::new(&program).file_name().unwrap_or_default();
+        match name.as_bytes().starts_with(b"mount.") {
+            true => Self::Helper,
+            false => Self::Own,
+        }
+    }
+
+    /// Prints why nothing was mounted, and says how the process is to end.
+    pub fn report(self, error: &Error) -> ExitCode {
+        // mount(8): 1 for wrong usage, 32 for a mount that failed.
+        let (name, usage, failed) = match self {
+            Self::Own => ("ftpfs", 2, 1),
+            Self::Helper => ("mount.ftpfs", 1, 32),
+        };
+        match error {
+            Error::Clap(error) => {
+                // Nobody is left to tell when standard output or error is closed.
+                let _ = error.print();
+                ExitCode::from(if error.use_stderr() { usage } else { 0 })
+            }
+            Error::Usage(text) => {
+                eprintln!("{name}: {text}");
+                ExitCode::from(usage)
+            }
+            Error::Failed(text) => {
+                eprintln!("{name}: {text}");
+                ExitCode::from(failed)
+            }
+        }
+    }
+}
+
+/// Why an order cannot be given, or be carried out.
 #[derive(Debug, Error)]
 pub enum Error {
     /// `--help`, `--version`, or arguments that clap refuses.
@@ -35,43 +111,29 @@ pub enum Error {
     /// The arguments contradict themselves, or are not understood.
     #[error("{0}")]
     Usage(String),
-    /// The arguments are fine, but something they need cannot be had.
+    /// The arguments are fine, but something they need cannot be had or done.
     #[error("{0}")]
     Failed(String),
 }
 
-impl Error {
-    /// Prints the message, and says how the process is to end: 2 for wrong usage, 1 for a failure.
-    pub fn report(&self) -> ExitCode {
-        match self {
-            Self::Clap(error) => {
-                // Nobody is left to tell when standard output or error is closed.
-                let _ = error.print();
-                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-            }
-            Self::Usage(text) => {
-                eprintln!("ftpfs: {text}");
-                ExitCode::from(2)
-            }
-            Self::Failed(text) => {
-                eprintln!("ftpfs: {text}");
-                ExitCode::FAILURE
-            }
-        }
-    }
-}
-
 /// Reads the process's arguments and environment. To be called first, before any thread.
 ///
-/// The passwords in them are erased from where other users' `ps` would show them.
+/// The passwords in them are erased from where other users' `ps` would show them, and from here on no core is dumped,
+/// nor may other programs of the user read the memory.
 ///
 /// # Errors
 /// Help to be printed, wrong usage, or credentials that cannot be had.
-pub fn from_process() -> Result<Setup, Error> {
+pub fn from_process() -> Result<Order, Error> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    sys::scrub_arguments(&arguments, &secret_spans(&arguments));
+    sys::scrub_arguments(&arguments, &secrets::spans(&arguments));
     let password = sys::take_environment("FTPFS_PASSWORD");
-    let request = parse(arguments)?;
+    // Only now: what was just erased is shown to no user's own process then.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|e| Error::Failed(format!("cannot keep passwords out of core dumps: {e}")))?;
+    let request = match parse(&arguments)? {
+        Asked::Papers(folder) => return Ok(Order::Papers(folder)),
+        Asked::Server(request) => request,
+    };
     let password = match password {
         Some(text) => {
             Some(Secret::new(text.into_string().map_err(|_| {
@@ -87,200 +149,184 @@ pub fn from_process() -> Result<Setup, Error> {
     };
     let surroundings = Surroundings {
         home: folder("HOME"),
+        credentials_directory: folder("CREDENTIALS_DIRECTORY"),
         state_home: folder("XDG_STATE_HOME"),
         password,
         ask: stdin()
             .is_terminal()
             .then_some(|prompt| rpassword::prompt_password(prompt)),
     };
-    setup::setup(
-        &request.location,
-        &request.mountpoint,
-        &request.raw,
-        &surroundings,
-    )
+    order(*request, &surroundings)
+}
+
+fn order(request: Request, surroundings: &Surroundings) -> Result<Order, Error> {
+    let Request {
+        location,
+        raw,
+        action,
+    } = request;
+    match action {
+        Action::Look => Ok(Order::Nothing),
+        Action::Mount(mountpoint, verbosity) => {
+            let setup = setup::setup(&location, &mountpoint, &raw, surroundings)?;
+            Ok(Order::Mount(Box::new(setup), verbosity))
+        }
+        Action::Probe {
+            write,
+            json,
+            mut words,
+        } => {
+            let server = setup::server(&location, &raw, surroundings)?;
+            if !credentials::is_anonymous(&server.user) {
+                fstab::add_credentials(&mut words);
+            }
+            Ok(Order::Probe(Box::new(probe::Setup {
+                server,
+                pool: setup::pool(&raw),
+                source: location.source.clone(),
+                fstab: words,
+                write,
+                json,
+                log: (raw.debug || raw.log_file.is_some()).then(|| setup::log(&raw)),
+            })))
+        }
+    }
 }
 
 /// What the arguments say.
-#[derive(Debug)]
+enum Asked {
+    /// Something about a server.
+    Server(Box<Request>),
+    /// Papers, below this folder.
+    Papers(PathBuf),
+}
+
+/// What the arguments say about a server.
 struct Request {
     location: Location,
-    mountpoint: PathBuf,
     raw: Raw,
+    action: Action,
 }
 
-/// Mount an FTP server as a filesystem
-#[derive(Parser)]
-#[command(
-    name = "ftpfs",
-    version,
-    override_usage = "ftpfs [OPTIONS] <URL> <MOUNTPOINT>",
-    after_long_help = LESSONS,
-    after_help = "`ftpfs --help` says more, with examples."
-)]
-struct Line {
-    /// ftp://[user@]host[:port][/path], ftpes:// (TLS), ftps:// (implicit TLS), or host:/path
-    ///
-    /// A path is relative to the folder that the login lands in; with a second slash
-    /// (ftp://host//etc) it is absolute.
-    #[arg(value_name = "URL")]
-    url: OsString,
-    /// An empty folder of yours
-    #[arg(value_name = "MOUNTPOINT")]
-    mountpoint: PathBuf,
-    /// Taken here, because clap would quote them, and one may be a URL with a password.
-    #[arg(hide = true)]
-    excess: Vec<OsString>,
-    /// Options as in fstab, by commas: every long option below, with `_` for `-`
-    #[arg(short, value_name = "LIST", action = ArgAction::Append)]
-    options: Vec<OsString>,
-    /// mount(8) gives these to a helper: tolerate unknown options, write no mtab, say more.
-    #[arg(short, hide = true, action = ArgAction::Count)]
-    sloppy: u8,
-    #[arg(short, hide = true, action = ArgAction::Count)]
-    no_mtab: u8,
-    #[arg(short, hide = true, action = ArgAction::Count)]
-    verbose: u8,
+/// What is to be done with the server.
+enum Action {
+    Mount(PathBuf, Verbosity),
+    Look,
+    Probe {
+        write: bool,
+        json: bool,
+        /// Of the line for fstab.
+        words: Vec<String>,
+    },
 }
 
-const LESSONS: &str = "\
-First mount:
-  mkdir -p ~/ftp
-  ftpfs ftp://ftp.example.org/ ~/ftp          # anonymous
-  ftpfs ftpes://bob@ftp.example.org/ ~/ftp    # with TLS; asks for the password
-  ls ~/ftp
-  fusermount3 -u ~/ftp                        # unmount; as root: umount ~/ftp
-
-The password is looked for in this order: the URL (ftp://bob:secret@host/), a credentials file,
-$FTPFS_PASSWORD, ~/.netrc, the terminal. A credentials file has mode 0600 and the lines
-  username=bob
-  password=secret
-
-A line for /etc/fstab:
-  ftp://ftp.example.org/pub /mnt/pub fuse.ftpfs _netdev,allow_other,credentials=/etc/ftp.cred 0 0
-A blank is written \\040 there, and a comma within a value \\,.
-
-$FTPFS_LOG chooses what is logged, as `debug` or `ftpfs::pool=trace,warn`.
-SIGTERM sends what is not sent yet, unmounts and ends ftpfs; so does unmounting.
-Exit status: 0 when the mount is up, 2 for wrong usage, 1 for any other failure.";
-
-fn parse(arguments: Vec<OsString>) -> Result<Request, Error> {
-    let matches = command().try_get_matches_from(arguments)?;
-    let line = Line::from_arg_matches(&matches)?;
-    if !line.excess.is_empty() {
-        return Err(Error::Usage(
-            "more arguments than a URL and a mountpoint; `ftpfs --help` shows examples".to_owned(),
-        ));
+fn parse(arguments: &[OsString]) -> Result<Asked, Error> {
+    let server = |request| Asked::Server(Box::new(request));
+    let program = arguments.first().cloned().unwrap_or_default();
+    if Guise::of(program) == Guise::Helper {
+        return parse_helper(arguments).map(server);
     }
+    let matches = command().try_get_matches_from(arguments)?;
+    match matches.subcommand() {
+        Some(("probe", matches)) => parse_probe(matches).map(server),
+        Some(("papers", matches)) => {
+            let line = PapersLine::from_arg_matches(matches)?;
+            Ok(Asked::Papers(line.folder))
+        }
+        _ => parse_mount(&matches).map(server),
+    }
+}
+
+fn parse_probe(matches: &ArgMatches) -> Result<Request, Error> {
+    let line = ProbeLine::from_arg_matches(matches)?;
+    refuse(
+        &line.excess,
+        "more arguments than a URL; `ftpfs probe --help` shows examples",
+    )?;
+    let written = line::in_order(matches);
+    Ok(Request {
+        location: locate(&line.address.url)?,
+        raw: apply(&written, Unknown::Refused)?,
+        action: Action::Probe {
+            write: line.write,
+            json: line.json,
+            words: fstab::field(&written),
+        },
+    })
+}
+
+fn parse_mount(matches: &ArgMatches) -> Result<Request, Error> {
+    let line = Line::from_arg_matches(matches)?;
+    refuse(
+        &line.excess,
+        "more arguments than a URL and a mountpoint; `ftpfs --help` shows examples",
+    )?;
+    let raw = apply(&line::in_order(matches), Unknown::Refused)?;
+    Ok(Request {
+        location: locate(&line.address.url)?,
+        raw,
+        action: Action::Mount(line.mountpoint, Verbosity::Quiet),
+    })
+}
+
+fn parse_helper(arguments: &[OsString]) -> Result<Request, Error> {
+    let matches = helper_command().try_get_matches_from(arguments)?;
+    let line = HelperLine::from_arg_matches(&matches)?;
+    refuse(&line.excess, "more arguments than a URL and a mountpoint")?;
+    let unknown = match line.sloppy {
+        true => Unknown::Ignored,
+        false => Unknown::Refused,
+    };
+    let verbosity = match line.verbose {
+        true => Verbosity::Verbose,
+        false => Verbosity::Quiet,
+    };
+    Ok(Request {
+        raw: apply(&line::in_order(&matches), unknown)?,
+        location: locate(&line.address.url)?,
+        action: match line.fake {
+            true => Action::Look,
+            false => Action::Mount(line.mountpoint, verbosity),
+        },
+    })
+}
+
+fn refuse(excess: &[OsString], message: &str) -> Result<(), Error> {
+    match excess.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Usage(message.to_owned())),
+    }
+}
+
+fn locate(url: &OsStr) -> Result<Location, Error> {
+    Location::parse(url).map_err(|e| Error::Usage(e.to_string()))
+}
+
+fn apply(written: &[Written<'_>], unknown: Unknown) -> Result<Raw, Error> {
     let mut raw = Raw::default();
-    for (_, written) in in_order(&matches) {
-        match written {
-            Written::List(list) => options::apply_list(&mut raw, list),
+    for written in written {
+        match *written {
+            Written::List(list) => options::apply_list(&mut raw, list, unknown),
             Written::Flag(spec, value) => options::apply(&mut raw, spec, value),
         }
         .map_err(Error::Usage)?;
     }
-    let location = Location::parse(&line.url).map_err(|e| Error::Usage(e.to_string()))?;
-    Ok(Request {
-        location,
-        mountpoint: line.mountpoint,
-        raw,
-    })
+    Ok(raw)
 }
-
-/// The derived command with a flag for each row of the table.
-fn command() -> Command {
-    let mut command = Line::command();
-    for spec in TABLE {
-        let Some(flag) = spec.flag() else { continue };
-        let mut arg = Arg::new(spec.name)
-            .help(spec.help)
-            .help_heading(spec.group.heading())
-            .hide(spec.group == Group::Hidden)
-            .alias(spec.name.to_owned())
-            .long(flag);
-        if let Some(letter) = spec.short {
-            arg = arg.short(letter);
-        }
-        command = command.arg(match spec.takes {
-            // Named twice is no mistake: `-o` lists do not mind either.
-            Takes::Nothing(_) => arg.action(ArgAction::SetTrue).overrides_with(spec.name),
-            Takes::Value(metavariable, _) => arg
-                .value_name(metavariable)
-                .value_parser(clap::value_parser!(OsString))
-                .action(ArgAction::Append),
-        });
-    }
-    command
-}
-
-enum Written<'a> {
-    List(&'a OsStr),
-    Flag(&'static Spec, Option<&'a OsStr>),
-}
-
-/// `-o` lists and flags as they stand on the line, so that the last word counts wherever it is.
-fn in_order(matches: &ArgMatches) -> Vec<(usize, Written<'_>)> {
-    let mut written = Vec::new();
-    let at = |id: &str| matches.indices_of(id).into_iter().flatten();
-    let values = |id: &str| matches.get_raw(id).into_iter().flatten();
-    written.extend(at("options").zip(values("options").map(Written::List)));
-    for spec in TABLE.iter().filter(|spec| spec.flag().is_some()) {
-        match spec.takes {
-            Takes::Value(..) => written
-                .extend(at(spec.name).zip(values(spec.name).map(|v| Written::Flag(spec, Some(v))))),
-            // clap gives a flag that is absent an index too.
-            Takes::Nothing(_) if matches.get_flag(spec.name) => {
-                written.extend(at(spec.name).map(|index| (index, Written::Flag(spec, None))));
-            }
-            Takes::Nothing(_) => {}
-        }
-    }
-    written.sort_by_key(|(index, _)| *index);
-    written
-}
-
-/// Where passwords stand in `arguments`, which need not be valid.
-fn secret_spans(arguments: &[OsString]) -> Vec<(usize, Range<usize>)> {
-    let mut spans = Vec::new();
-    let mut whole = false;
-    for (index, argument) in arguments.iter().enumerate() {
-        let bytes = argument.as_bytes();
-        if std::mem::take(&mut whole) {
-            spans.push((index, 0..bytes.len()));
-            continue;
-        }
-        for name in SECRETS {
-            whole |= bytes.strip_prefix(b"--") == Some(name.as_bytes());
-            let assignment = [name.as_bytes(), b"="].concat();
-            let found = bytes
-                .windows(assignment.len())
-                .position(|w| w == assignment);
-            // To the end, since a password may hold a comma that should have been escaped.
-            spans.extend(found.map(|at| (index, at + assignment.len()..bytes.len())));
-        }
-        if !bytes.starts_with(b"-") {
-            spans.extend(url::password_span(bytes).map(|span| (index, span)));
-        }
-    }
-    spans
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn request(line: &str) -> Result<Request, Error> {
-        parse(line.split(' ').map(OsString::from).collect())
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        match parse(&arguments)? {
+            Asked::Server(request) => Ok(*request),
+            Asked::Papers(_) => panic!("{line}: papers"),
+        }
     }
 
     fn raw(line: &str) -> Raw {
         request(line).unwrap_or_else(|e| panic!("{line}: {e}")).raw
-    }
-
-    #[test]
-    fn the_command_is_well_formed() {
-        command().debug_assert();
     }
 
     #[test]
@@ -305,11 +351,30 @@ mod tests {
 
     #[test]
     fn a_helper_of_mount_is_understood() {
-        let request = request("mount.ftpfs h:/pub /m -s -n -v -o rw,noexec,user=bob");
-        let request = request.expect("valid");
+        let of = |line: &str| request(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        let request = of("/sbin/mount.ftpfs h:/pub /m -s -n -v -o rw,noexec,user=bob,sparkling");
         assert_eq!(request.location.host, "h");
-        assert_eq!(request.mountpoint, PathBuf::from("/m"));
         assert!(request.raw.no_exec);
+        let wanted = (PathBuf::from("/m"), Verbosity::Verbose);
+        assert!(matches!(request.action, Action::Mount(m, v) if (m.clone(), v) == wanted));
+        let fake = of("mount.fuse.ftpfs h:/pub /m -f -o rw -t fuse.ftpfs");
+        assert!(matches!(fake.action, Action::Look));
+        assert!(super::parse(&["mount.ftpfs", "h:/", "/m", "-o", "x"].map(Into::into)).is_err());
+    }
+
+    #[test]
+    fn a_probe_takes_the_options_of_a_mount() {
+        let request = request("ftpfs probe --json ftp://h/ -o max_conns=2,ro --tz UTC");
+        let request = request.expect("valid");
+        assert_eq!(request.raw.max_conns, Some(2));
+        let Action::Probe { write, json, words } = request.action else {
+            panic!("it is a probe");
+        };
+        assert!(json && !write);
+        assert_eq!(
+            words.join(","),
+            "_netdev,nofail,allow_other,max_conns=2,ro,tz=UTC"
+        );
     }
 
     #[test]
@@ -325,25 +390,6 @@ mod tests {
         ] {
             let message = request(line).err().map(|e| e.to_string());
             assert!(message.is_some_and(|m| !m.contains("hunter2")), "{line}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_found_in_arguments() {
-        for (line, secrets) in [
-            ("ftpfs ftp://bob:s@h/ /m", vec!["s"]),
-            ("ftpfs -o password=s,ro ftp://b:t@h/ /m", vec!["s,ro", "t"]),
-            ("ftpfs -opassword=s --account=t", vec!["s", "t"]),
-            ("ftpfs --password s --account t x", vec!["s", "t"]),
-            ("ftpfs -o user=bob,pass=s", vec!["s"]),
-            ("ftpfs ftp://bob@h/ /m -o user=b", vec![]),
-        ] {
-            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            let found: Vec<&str> = secret_spans(&arguments)
-                .into_iter()
-                .map(|(index, span)| &arguments[index].to_str().expect("ASCII")[span])
-                .collect();
-            assert_eq!(found, secrets, "{line}");
         }
     }
 }

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::credentials_file::Source;
 use super::table::{Spec, TABLE, Takes};
-use crate::ftp::config::{DataMode, PasvAddress, Secret, TlsMode};
+use super::values;
+use crate::ftp::config::{Charset, DataMode, Limits, PasvAddress, Secret, TlsMode};
 
 /// What was asked for, option by option; `None` = nothing said.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +41,7 @@ pub struct Raw {
     pub user: Option<String>,
     pub password: Option<Secret>,
     pub account: Option<Secret>,
-    pub credentials: Option<PathBuf>,
+    pub credentials: Option<Source>,
     pub netrc: Option<PathBuf>,
     pub tls: Option<TlsMode>,
     pub tls_pin: Option<[u8; 32]>,
@@ -49,7 +51,10 @@ pub struct Raw {
     /// `tls_data`: whether data connections are encrypted.
     pub tls_data: Option<bool>,
     pub source_address: Option<IpAddr>,
+    pub proxy: Option<values::ProxyUrl>,
     pub tz: Option<TimeZone>,
+    pub charset: Option<Charset>,
+    pub bwlimit: Option<Limits>,
     pub pasv_address: Option<PasvAddress>,
     /// `mode`.
     pub mode: Option<DataMode>,
@@ -67,13 +72,22 @@ pub struct Raw {
     pub foreground: bool,
 }
 
+/// What becomes of a word that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is an error.
+    Refused,
+    /// It is passed over, as `mount -s` asks.
+    Ignored,
+}
+
 /// Applies an `-o` list: `word,name=value,..`.
 ///
 /// `\,` is a comma within a value, `\\` a backslash, and `\040` the byte of that octal number.
 ///
 /// # Errors
 /// One sentence about the first word that is not understood.
-pub fn apply_list(raw: &mut Raw, list: &OsStr) -> Result<(), String> {
+pub fn apply_list(raw: &mut Raw, list: &OsStr, unknown: Unknown) -> Result<(), String> {
     let mut after_secret = false;
     for word in words(list) {
         let bytes = word.as_bytes();
@@ -82,7 +96,7 @@ pub fn apply_list(raw: &mut Raw, list: &OsStr) -> Result<(), String> {
             None => (bytes, None),
         };
         let name = String::from_utf8_lossy(name);
-        apply_word(raw, &name, value).map_err(|e| match after_secret {
+        apply_word(raw, &name, value, unknown).map_err(|e| match after_secret {
             // It may be the rest of a password with a comma: it is not shown.
             true => format!("a word after {SECRETS:?} is not understood; write a comma as \\,"),
             false => e,
@@ -118,7 +132,12 @@ pub fn apply(raw: &mut Raw, spec: &Spec, value: Option<&OsStr>) -> Result<(), St
     Ok(())
 }
 
-fn apply_word(raw: &mut Raw, written: &str, value: Option<&OsStr>) -> Result<(), String> {
+fn apply_word(
+    raw: &mut Raw,
+    written: &str,
+    value: Option<&OsStr>,
+    unknown: Unknown,
+) -> Result<(), String> {
     let name = written.replace('-', "_");
     let name = match name.as_str() {
         "username" => "user",
@@ -126,7 +145,7 @@ fn apply_word(raw: &mut Raw, written: &str, value: Option<&OsStr>) -> Result<(),
         other => other,
     };
     // Words for other programs that read fstab: systemd, udisks, libmount.
-    if written.starts_with("x-") || written.starts_with("X-") || name == "comment" {
+    if written.starts_with("x-") || written.starts_with("X-") || FOR_OTHERS.contains(&name) {
         return Ok(());
     }
     let named: Vec<&Spec> = TABLE.iter().filter(|spec| spec.name == name).collect();
@@ -135,11 +154,15 @@ fn apply_word(raw: &mut Raw, written: &str, value: Option<&OsStr>) -> Result<(),
         .find(|spec| matches!(spec.takes, Takes::Value(..)) == value.is_some());
     match fitting.or(named.first()) {
         Some(spec) => apply(raw, spec, value),
-        None => Err(unknown(written)),
+        None if unknown == Unknown::Ignored => Ok(()),
+        None => Err(not_known(written)),
     }
 }
 
-fn unknown(written: &str) -> String {
+/// Words with a value for the reader of fstab, or for umount(8).
+const FOR_OTHERS: [&str; 3] = ["comment", "uhelper", "helper"];
+
+fn not_known(written: &str) -> String {
     let name = written.replace('-', "_");
     let nearest = TABLE
         .iter()
@@ -159,7 +182,7 @@ fn unknown(written: &str) -> String {
 }
 
 /// The words of an `-o` list, unescaped; empty ones are left out, as mount(8) does.
-fn words(list: &OsStr) -> Vec<OsString> {
+pub fn words(list: &OsStr) -> Vec<OsString> {
     let mut words = Vec::new();
     let mut word = Vec::new();
     let mut rest = list.as_bytes();
@@ -192,7 +215,7 @@ mod tests {
 
     fn parse(list: &str) -> Result<Raw, String> {
         let mut raw = Raw::default();
-        apply_list(&mut raw, OsStr::new(list)).map(|()| raw)
+        apply_list(&mut raw, OsStr::new(list), Unknown::Refused).map(|()| raw)
     }
 
     fn raw(list: &str) -> Raw {

@@ -11,11 +11,13 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::credentials::{self, Surroundings};
 use super::options::Raw;
+use super::values::ProxyUrl;
 use crate::cache::CacheConfig;
-use crate::ftp::config::{DataMode, Identity, PasvAddress, ServerConfig, TlsMode, Trust};
+use crate::ftp::config::{DataMode, Identity, PasvAddress, Route, ServerConfig, TlsMode, Trust};
 use crate::ftp::url::Location;
 use crate::fuse::FuseConfig;
-use crate::mount::{LogConfig, MountConfig, Place, Setup};
+use crate::log::LogConfig;
+use crate::mount::{MountConfig, Place, Setup};
 use crate::pool::PoolConfig;
 use crate::vfs::VfsConfig;
 
@@ -30,41 +32,13 @@ pub fn setup(
     surroundings: &Surroundings,
 ) -> Result<Setup, Error> {
     let place = place(mountpoint)?;
-    let tls = tls(location, raw)?;
-    let trust = trust(raw, tls)?;
-    let identity = identity(raw, tls)?;
-    let login = credentials::resolve(location, raw, surroundings).map_err(Error::Failed)?;
+    let server = server(location, raw, surroundings)?;
     let staging = staging(raw, surroundings)?;
     let attr_ttl = raw.attr_timeout.unwrap_or(Duration::from_secs(5));
-    let default_port = if tls == TlsMode::Implicit { 990 } else { 21 };
-    let port = location.port.unwrap_or(default_port);
-    let login_name = login.user.clone();
+    let journal = journal(location, &server.user, server.port);
     Ok(Setup {
-        server: ServerConfig {
-            host: location.host.clone(),
-            port,
-            user: login.user,
-            password: login.password,
-            account: login.account,
-            root: location.root.clone(),
-            tls,
-            trust,
-            identity,
-            private_data: raw.tls_data.unwrap_or(true),
-            connect_timeout: raw.connect_timeout.unwrap_or(Duration::from_secs(10)),
-            timeout: raw.timeout.unwrap_or(Duration::from_secs(30)),
-            zone: raw.tz.clone(),
-            data_mode: raw.mode.unwrap_or(DataMode::Auto),
-            active_ports: raw.active_ports.clone(),
-            source_address: raw.source_address,
-            active_address: raw.active_address,
-            pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
-        },
-        pool: PoolConfig {
-            // Servers commonly allow 8 to 10 connections from one address.
-            max_sessions: raw.max_conns.unwrap_or(6) as usize,
-            idle_timeout: raw.idle_timeout.unwrap_or(Duration::from_secs(60)),
-        },
+        server,
+        pool: pool(raw),
         cache: CacheConfig {
             capacity_bytes: raw.cache_size.unwrap_or(256 << 20),
             attr_ttl,
@@ -77,7 +51,7 @@ pub fn setup(
             umask: raw.umask,
             read_only: raw.read_only,
             staging,
-            journal: journal(location, login_name.as_str(), port),
+            journal,
             write_back: raw.write_back,
         },
         fuse: FuseConfig { attr_ttl },
@@ -98,11 +72,91 @@ pub fn setup(
             dir_synchronous: raw.dir_synchronous,
             foreground: raw.foreground || (raw.debug && raw.log_file.is_none()),
         },
-        log: LogConfig {
-            file: raw.log_file.clone(),
-            debug: raw.debug,
-        },
+        log: log(raw),
     })
+}
+
+/// How `location` is reached, and who logs in.
+///
+/// # Errors
+/// Options that contradict each other, a password that cannot be had.
+pub fn server(
+    location: &Location,
+    raw: &Raw,
+    surroundings: &Surroundings,
+) -> Result<ServerConfig, Error> {
+    let tls = tls(location, raw)?;
+    let trust = trust(raw, tls)?;
+    let identity = identity(raw, tls)?;
+    let login = credentials::resolve(location, raw, surroundings).map_err(Error::Failed)?;
+    let default_port = if tls == TlsMode::Implicit { 990 } else { 21 };
+    let mut host = location.host.clone();
+    let mut port = location.port.unwrap_or(default_port);
+    let mut user = login.user;
+    let mut route = Route {
+        source_address: raw.source_address,
+        proxy: None,
+    };
+    match &raw.proxy {
+        None => {}
+        Some(ProxyUrl::Any(proxy)) => route.proxy = Some(proxy.clone()),
+        // To us it is the server, with a longer user name.
+        Some(ProxyUrl::Ftp { host: at, port: on }) => {
+            user = match location.port {
+                Some(port) => format!("{user}@{host}:{port}"),
+                None => format!("{user}@{host}"),
+            };
+            (host, port) = (at.clone(), *on);
+        }
+    }
+    let data_mode = match (raw.mode, &route.proxy) {
+        (Some(DataMode::Active), Some(_)) => {
+            return Err(Error::Usage(
+                "mode=active needs a server that can connect to us: not through a proxy".to_owned(),
+            ));
+        }
+        (None, Some(_)) => DataMode::Passive,
+        (mode, _) => mode.unwrap_or(DataMode::Auto),
+    };
+    Ok(ServerConfig {
+        host,
+        port,
+        user,
+        password: login.password,
+        account: login.account,
+        root: location.root.clone(),
+        tls,
+        trust,
+        identity,
+        private_data: raw.tls_data.unwrap_or(true),
+        connect_timeout: raw.connect_timeout.unwrap_or(Duration::from_secs(10)),
+        timeout: raw.timeout.unwrap_or(Duration::from_secs(30)),
+        zone: raw.tz.clone(),
+        data_mode,
+        active_ports: raw.active_ports.clone(),
+        route,
+        limits: raw.bwlimit.unwrap_or_default(),
+        charset: raw.charset.filter(|charset| !charset.is_utf8()),
+        active_address: raw.active_address,
+        pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
+    })
+}
+
+/// Bounds of the sessions.
+pub fn pool(raw: &Raw) -> PoolConfig {
+    PoolConfig {
+        // Servers commonly allow 8 to 10 connections from one address.
+        max_sessions: raw.max_conns.unwrap_or(6) as usize,
+        idle_timeout: raw.idle_timeout.unwrap_or(Duration::from_secs(60)),
+    }
+}
+
+/// What is logged.
+pub fn log(raw: &Raw) -> LogConfig {
+    LogConfig {
+        file: raw.log_file.clone(),
+        debug: raw.debug,
+    }
 }
 
 /// A folder; or `/dev/fd/N`, by which mount.fuse3 and containers hand over a mount made already.
@@ -212,19 +266,20 @@ fn make_folder(path: &Path) -> std::io::Result<()> {
 mod tests {
     use std::ffi::OsStr;
 
-    use super::super::options::apply_list;
+    use super::super::options::{Unknown, apply_list};
     use super::*;
 
     fn build(url: &str, list: &str) -> Result<Setup, Error> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let surroundings = Surroundings {
             home: None,
+            credentials_directory: None,
             state_home: Some(folder.path().to_owned()),
             password: None,
             ask: None,
         };
         let mut raw = Raw::default();
-        apply_list(&mut raw, OsStr::new(list)).expect("valid options");
+        apply_list(&mut raw, OsStr::new(list), Unknown::Refused).expect("valid options");
         let location = Location::parse(OsStr::new(url)).expect("a valid address");
         setup(&location, Path::new("/mnt"), &raw, &surroundings)
     }
@@ -256,6 +311,18 @@ mod tests {
                 "{url} {list}"
             );
         }
+    }
+
+    #[test]
+    fn an_ftp_proxy_is_told_the_server_with_the_user() {
+        let through = |url| build(url, "proxy=ftp://gate:2121").expect(url).server;
+        let server = through("ftp://bob:x@h/");
+        assert_eq!((&*server.host, server.port), ("gate", 2121));
+        assert_eq!(server.user, "bob@h");
+        assert_eq!(through("ftp://h:2100/").user, "anonymous@h:2100");
+        assert!(build("ftp://h/", "proxy=socks5://p,mode=active").is_err());
+        let server = build("ftp://h/", "proxy=socks5://p").expect("valid").server;
+        assert_eq!(server.data_mode, DataMode::Passive);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 
+use super::credentials_file::Source;
 use super::options::Raw;
 use super::values;
 use crate::ftp::config::{DataMode, PasvAddress, Secret, TlsMode};
@@ -74,8 +75,8 @@ impl Spec {
 pub const TABLE: &[Spec] = &[
     value(Group::Login, "user", "NAME", |raw, v| set(&mut raw.user, values::line(v)),
         "Log in as NAME, as in ftp://NAME@host/"),
-    value(Group::Login, "credentials", "FILE", |raw, v| set(&mut raw.credentials, values::path(v)),
-        "Read lines username=, password= and account= from FILE, which only its owner may read"),
+    value(Group::Login, "credentials", "FILE", |raw, v| set(&mut raw.credentials, Source::parse(v)),
+        "Read lines username=, password= and account= from FILE, which only its owner may read, or from fd:N, an open file"),
     value(Group::Login, "netrc", "FILE", |raw, v| set(&mut raw.netrc, values::path(v)),
         "Look the host up in FILE instead of ~/.netrc"),
     value(Group::Login, "account", "TEXT",
@@ -100,6 +101,9 @@ pub const TABLE: &[Spec] = &[
     value(Group::Connection, "max_conns", "N",
         |raw, v| set(&mut raw.max_conns, values::number(v, 1, 64)),
         "Most connections to the server at once [6]"),
+    value(Group::Connection, "bwlimit", "RATE",
+        |raw, v| set(&mut raw.bwlimit, values::limits(v)),
+        "Most bytes of files in a second, as 500K; or UP:DOWN, each for its direction, 0 for none [none]"),
     value(Group::Connection, "connect_timeout", "TIME",
         |raw, v| set(&mut raw.connect_timeout, values::deadline(v)),
         "Longest wait for a connection [10s]"),
@@ -110,6 +114,9 @@ pub const TABLE: &[Spec] = &[
         "Close a connection that nobody used for this long [60s]"),
     value(Group::Connection, "mode", "MODE", |raw, v| set(&mut raw.mode, data_mode(v)),
         "passive: data connections go to the server; active: they come from it; auto: active where passive does not work [auto]"),
+    value(Group::Connection, "proxy", "URL", |raw, v| set(&mut raw.proxy, values::proxy(v)),
+        "Connect through this proxy: socks5://, http:// (CONNECT), or ftp:// (which is told USER user@host); \
+         each may be [user:password@]host[:port] [none]"),
     value(Group::Connection, "source_address", "ADDRESS",
         |raw, v| set(&mut raw.source_address, values::address(v)),
         "Address of this machine that connections come from [the system's choice]"),
@@ -137,6 +144,8 @@ pub const TABLE: &[Spec] = &[
         "Show every folder with these permissions"),
     value(Group::Appearance, "tz", "ZONE", |raw, v| set(&mut raw.tz, values::zone(v)),
         "Zone of the times in the server's listings, as Europe/Paris or +02:00 [measured]"),
+    value(Group::Appearance, "charset", "NAME", |raw, v| set(&mut raw.charset, values::charset(v)),
+        "Charset of the server's names, as latin1, windows-1251 or gbk [UTF-8]"),
     value(Group::Appearance, "attr_timeout", "TIME",
         |raw, v| set(&mut raw.attr_timeout, values::duration(v)),
         "How long listings are believed before the server is asked again [5s]"),

@@ -5,11 +5,16 @@
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::{Offset, TimeZone};
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::ftp::config::{Charset, Limits, Proxy, ProxyKind, Secret};
 
 /// The value as UTF-8.
 pub fn text(value: &OsStr) -> Result<&str, String> {
@@ -22,6 +27,57 @@ pub fn line(value: &OsStr) -> Result<String, String> {
     match text.contains(['\0', '\r', '\n']) {
         true => Err("holds NUL, CR or LF, which FTP cannot send".to_owned()),
         false => Ok(text.to_owned()),
+    }
+}
+
+/// A proxy as its user writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyUrl {
+    /// One that leads on any connection.
+    Any(Proxy),
+    /// One that speaks FTP itself, and is told the server with the user.
+    Ftp {
+        /// Host name or address, without brackets.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+}
+
+/// The address of a proxy: `socks5://`, `http://` or `ftp://`. Never printed: it may hold a password.
+pub fn proxy(value: &OsStr) -> Result<ProxyUrl, String> {
+    let wrong = || "is not socks5://, http:// or ftp:// with a host".to_owned();
+    let url = Url::parse(text(value)?).map_err(|_| wrong())?;
+    let kind = match url.scheme() {
+        "socks5" | "socks5h" => Some(ProxyKind::Socks5),
+        "http" => Some(ProxyKind::Http),
+        "ftp" => None,
+        _ => return Err(wrong()),
+    };
+    let host = url.host_str().filter(|host| !host.is_empty());
+    let host = host.ok_or_else(wrong)?;
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    // The usual one of SOCKS is the only one of these that the parser does not know.
+    let port = url.port_or_known_default().unwrap_or(1080);
+    let decoded = |text: &str| {
+        let text = percent_decode_str(text).decode_utf8();
+        let text = text.map_err(|_| "has a name or password that is not UTF-8".to_owned())?;
+        line(OsStr::new(&*text))
+    };
+    let user = decoded(url.username())?;
+    let password = decoded(url.password().unwrap_or_default())?;
+    match kind {
+        Some(kind) => Ok(ProxyUrl::Any(Proxy {
+            kind,
+            host,
+            port,
+            login: (!user.is_empty()).then(|| (user, Secret::new(password))),
+        })),
+        None if user.is_empty() => Ok(ProxyUrl::Ftp { host, port }),
+        None => Err("cannot have a name: an FTP proxy is told the server's".to_owned()),
     }
 }
 
@@ -81,6 +137,17 @@ pub fn size(value: &OsStr) -> Result<u64, String> {
     };
     let bytes = || digits.parse::<u64>().ok()?.checked_mul(1 << shift?);
     bytes().ok_or_else(|| format!("`{text}` is not a size, as 64K, 256M or 2G"))
+}
+
+/// Bytes per second: one rate for both directions, or `UP:DOWN`, of which 0 is no limit.
+pub fn limits(value: &OsStr) -> Result<Limits, String> {
+    let text = text(value)?;
+    let (up, down) = text.split_once(':').unwrap_or((text, text));
+    let limit = |text: &str| size(OsStr::new(text)).map(NonZeroU64::new);
+    Ok(Limits {
+        up: limit(up)?,
+        down: limit(down)?,
+    })
 }
 
 /// A span of time: seconds, or a number with ms, s, m, h or d.
@@ -146,6 +213,13 @@ pub fn zone(value: &OsStr) -> Result<TimeZone, String> {
     }
     TimeZone::get(text)
         .map_err(|_| format!("`{text}` is not a time zone known here, nor an offset as +02:00"))
+}
+
+/// A charset by one of its names.
+pub fn charset(value: &OsStr) -> Result<Charset, String> {
+    let text = text(value)?;
+    let known = Charset::named(text);
+    known.ok_or_else(|| format!("`{text}` is not a charset known here, as latin1 or windows-1251"))
 }
 
 /// An absolute path, the current folder put before a relative one.
@@ -232,6 +306,19 @@ mod tests {
     }
 
     #[test]
+    fn rates() {
+        let both = |up, down| {
+            Ok(Limits {
+                up: NonZeroU64::new(up),
+                down: NonZeroU64::new(down),
+            })
+        };
+        assert_eq!(limits(os("500K")), both(500 << 10, 500 << 10));
+        assert_eq!(limits(os("1M:0")), both(1 << 20, 0));
+        assert!(limits(os("fast")).is_err() && limits(os("1:2:3")).is_err());
+    }
+
+    #[test]
     fn modes() {
         for (text, bits) in [
             ("0644", Some(0o644)),
@@ -273,6 +360,48 @@ mod tests {
             &"\u{e9}".repeat(32),
         ] {
             assert!(fingerprint(os(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn proxies() {
+        let any = |text: &str| match proxy(os(text)) {
+            Ok(ProxyUrl::Any(proxy)) => proxy,
+            other => panic!("{text}: {other:?}"),
+        };
+        for (text, kind, host, port) in [
+            ("socks5://h", ProxyKind::Socks5, "h", 1080),
+            ("socks5h://h:9050/", ProxyKind::Socks5, "h", 9050),
+            ("http://h", ProxyKind::Http, "h", 80),
+            ("http://h:8080/", ProxyKind::Http, "h", 8080),
+            ("http://[::1]:3128", ProxyKind::Http, "::1", 3128),
+        ] {
+            let found = any(text);
+            assert_eq!(
+                (found.kind, &*found.host, found.port, found.login),
+                (kind, host, port, None),
+                "{text}"
+            );
+        }
+        let login = any("socks5://bob:a%40b@h").login;
+        assert_eq!(login, Some(("bob".to_owned(), Secret::new("a@b"))));
+        let gateway = proxy(os("ftp://gate"));
+        assert_eq!(
+            gateway,
+            Ok(ProxyUrl::Ftp {
+                host: "gate".to_owned(),
+                port: 21
+            })
+        );
+        for text in [
+            "",
+            "h:1080",
+            "socks4://h",
+            "socks5://",
+            "ftp://bob@h",
+            "http://:x@",
+        ] {
+            assert!(proxy(os(text)).is_err(), "{text}");
         }
     }
 

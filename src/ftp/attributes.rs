@@ -90,11 +90,12 @@ impl Session {
         wishes: Wishes,
     ) -> Result<Confirmed> {
         let mut confirmed = Confirmed::default();
-        let argument = file.as_bytes();
         // A longer path needs commands of its own, before the transfer's end.
-        let after: Vec<(After, Command)> = match argument.len() <= LONGEST_ARGUMENT {
-            true => self.after_upload(argument, wishes),
-            false => Vec::new(),
+        let after: Vec<(After, Command)> = match self.server.sent(file) {
+            Ok(sent) if sent.as_bytes().len() <= LONGEST_ARGUMENT => {
+                self.after_upload(sent.as_bytes(), wishes)
+            }
+            _ => Vec::new(),
         };
         let (kinds, commands): (Vec<After>, Vec<Command>) = after.into_iter().unzip();
         let ended = self.finish_and(operation, commands).await;
@@ -343,6 +344,16 @@ impl Session {
     /// is relative: mod_site_misc 1.3.8 takes that from the working folder, and stores the absolute path.
     pub async fn symlink(&mut self, target: &[u8], path: &RemotePath) -> Result<()> {
         let argument = self.argument(path).await?;
+        let target = match self.server.config.charset {
+            // Nothing but the names in it is changed.
+            Some(_) => self
+                .server
+                .sent(&RemotePath::new(target))?
+                .as_bytes()
+                .to_vec(),
+            None => target.to_vec(),
+        };
+        let target = target.as_slice();
         let unsayable = [target, &argument]
             .iter()
             .any(|name| name.iter().any(u8::is_ascii_whitespace));
@@ -382,9 +393,10 @@ impl Session {
         from: &RemotePath,
         to: &RemotePath,
     ) -> Result<(Vec<u8>, Vec<u8>)> {
+        let (from, to) = (&self.server.sent(from)?, &self.server.sent(to)?);
         if from.parent() == to.parent() {
-            let from = self.argument(from).await?;
-            let near = self.argument(to).await?;
+            let from = self.argument_of_sent(from).await?;
+            let near = self.argument_of_sent(to).await?;
             return Ok(if from.starts_with(b"./") {
                 (from, [b"./", to.name()].concat())
             } else {
@@ -398,10 +410,13 @@ impl Session {
             // Most servers take commands of some 4,000 bytes; those that do not will refuse.
             (true, true) => Ok((from.as_bytes().to_vec(), to.as_bytes().to_vec())),
             (true, false) => {
-                let to = self.argument(to).await?;
-                Ok((self.argument(from).await?, to))
+                let to = self.argument_of_sent(to).await?;
+                Ok((self.argument_of_sent(from).await?, to))
             }
-            (false, _) => Ok((self.argument(from).await?, self.argument(to).await?)),
+            (false, _) => Ok((
+                self.argument_of_sent(from).await?,
+                self.argument_of_sent(to).await?,
+            )),
         }
     }
 }

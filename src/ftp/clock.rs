@@ -12,7 +12,8 @@ use super::list::Entry;
 use super::path::RemotePath;
 use super::profile::{Profile, SetMtime};
 use super::reply::Reply;
-use super::session::{Server, Session};
+use super::server::Server;
+use super::session::Session;
 use super::time::{Zone, parse_time_val};
 use super::{Result, listing};
 

@@ -9,6 +9,9 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
+pub use super::charset::Charset;
+pub use super::pace::Limits;
+
 /// Where the server is, who logs in, and how the connections are made.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -44,10 +47,45 @@ pub struct ServerConfig {
     pub pasv_address: PasvAddress,
     /// Ports that the server may connect to; `None` = any that is free.
     pub active_ports: Option<RangeInclusive<u16>>,
-    /// Address of this machine that connections come from; `None` = the system chooses.
-    pub source_address: Option<IpAddr>,
+    /// How connections are made.
+    pub route: Route,
+    /// How fast files may come and go.
+    pub limits: Limits,
+    /// The charset of its names; `None` = names are bytes.
+    pub charset: Option<Charset>,
     /// Address that the server is told to connect to; `None` = our end of the control connection.
     pub active_address: Option<IpAddr>,
+}
+
+/// How connections are made.
+#[derive(Clone, Debug, Default)]
+pub struct Route {
+    /// Address of this machine that connections come from; `None` = the system chooses.
+    pub source_address: Option<IpAddr>,
+    /// Whom they lead through.
+    pub proxy: Option<Proxy>,
+}
+
+/// A proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// What it speaks.
+    pub kind: ProxyKind,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Name and password, where it asks for them.
+    pub login: Option<(String, Secret)>,
+}
+
+/// What a proxy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// SOCKS 5; it resolves names.
+    Socks5,
+    /// HTTP, `CONNECT`.
+    Http,
 }
 
 /// Who makes the data connections (RFC 959 s3.2).

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
@@ -12,10 +12,11 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::command::Command;
-use super::data;
+use super::config::Route;
 use super::error::{Error, ErrorKind, Result};
 use super::reply::{Assembler, Reply, parse_head};
-use super::tls::{MaybeTls, TlsClient};
+use super::route::Target;
+use super::tls::{Encryption, MaybeTls, TlsClient};
 
 /// A connected control connection.
 #[derive(Debug)]
@@ -32,47 +33,37 @@ pub struct Control {
 }
 
 impl Control {
-    /// Connects to `host`, trying each of its addresses within `patience`.
+    /// Connects to `host`, trying each of its addresses within `patience`; a proxy is asked once.
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`] or [`ErrorKind::TimedOut`], with the system's words.
-    pub async fn connect(
-        host: &str,
-        port: u16,
-        source: Option<IpAddr>,
-        patience: Duration,
-    ) -> Result<Self> {
+    pub async fn connect(host: &str, port: u16, route: &Route, patience: Duration) -> Result<Self> {
         let operation = || format!("connect to {host} port {port}");
-        let addresses: Vec<SocketAddr> =
-            match timeout(patience, tokio::net::lookup_host((host, port))).await {
-                Ok(Ok(addresses)) => addresses.collect(),
-                Ok(Err(error)) => {
-                    return Err(Error::new(
-                        ErrorKind::Unreachable,
-                        operation(),
-                        error.to_string(),
-                    ));
-                }
-                Err(_) => {
-                    return Err(Error::new(
-                        ErrorKind::TimedOut,
-                        operation(),
-                        "the name was not resolved in time",
-                    ));
-                }
-            };
+        let unreachable =
+            |error: io::Error| Error::new(ErrorKind::Unreachable, operation(), error.to_string());
+        let late = |detail: String| Error::new(ErrorKind::TimedOut, operation(), detail);
+        let targets: Vec<Target> = match &route.proxy {
+            Some(_) => vec![Target::Name(host.to_owned(), port)],
+            None => match timeout(patience, tokio::net::lookup_host((host, port))).await {
+                Ok(addresses) => addresses
+                    .map_err(unreachable)?
+                    .map(Target::Address)
+                    .collect(),
+                Err(_) => return Err(late("the name was not resolved in time".to_owned())),
+            },
+        };
         let mut failure = Error::new(
             ErrorKind::Unreachable,
             operation(),
             "the name has no address",
         );
-        for address in addresses {
+        for target in targets {
             let begun = Instant::now();
-            match timeout(patience, data::connect_from(source, address)).await {
+            match timeout(patience, route.connect(&target)).await {
                 Ok(Ok(stream)) => {
                     tune(&stream);
                     return Ok(Self {
-                        peer: address,
+                        peer: stream.peer_addr().map_err(unreachable)?,
                         round_trip: begun.elapsed(),
                         stream: MaybeTls::Plain(stream),
                         input: Vec::new(),
@@ -80,13 +71,8 @@ impl Control {
                         reply_bytes: 0,
                     });
                 }
-                Ok(Err(error)) => {
-                    failure = Error::new(ErrorKind::Unreachable, operation(), error.to_string())
-                }
-                Err(_) => {
-                    let detail = format!("no answer in {} s", patience.as_secs());
-                    failure = Error::new(ErrorKind::TimedOut, operation(), detail);
-                }
+                Ok(Err(error)) => failure = unreachable(error),
+                Err(_) => failure = late(format!("no answer in {} s", patience.as_secs())),
             }
         }
         Err(failure)
@@ -114,7 +100,7 @@ impl Control {
         })
     }
 
-    /// The address of the server's end.
+    /// The address of the other end: the server's, or its proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -127,6 +113,11 @@ impl Control {
     /// What connecting took: one round trip, if no packet was lost.
     pub fn round_trip(&self) -> Duration {
         self.round_trip
+    }
+
+    /// How it is encrypted, if it is.
+    pub fn encryption(&self) -> Option<Encryption> {
+        self.stream.encryption()
     }
 
     /// Whether it is encrypted.

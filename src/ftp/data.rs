@@ -1,9 +1,7 @@
 //! Data connections: opened for one transfer, and closed so that the server believes the end.
 
 use std::future::poll_fn;
-use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -11,27 +9,30 @@ use std::time::Duration;
 use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::config::Route;
 use super::error::{Error, ErrorKind, Result};
-use super::tls::{MaybeTls, TlsClient};
+use super::pace::Paces;
+use super::route::Target;
+use super::tls::{Encryption, MaybeTls, TlsClient};
 
 /// The data connection of a running transfer.
 #[derive(Debug)]
 pub struct DataStream {
     stream: MaybeTls,
     patience: Duration,
+    paces: Paces,
 }
 
-/// Connects to `address`, from `source` if one is given. Dropping the future closes the connection.
-pub(super) async fn connect(
-    address: SocketAddr,
-    source: Option<IpAddr>,
-    patience: Duration,
-) -> Result<TcpStream> {
-    let operation = || format!("data connection to {address}");
-    match timeout(patience, connect_from(source, address)).await {
+/// Connects to `target` by `route`. Dropping the future closes the connection.
+pub(super) async fn connect(target: Target, route: Route, patience: Duration) -> Result<TcpStream> {
+    let operation = || match &target {
+        Target::Address(address) => format!("data connection to {address}"),
+        Target::Name(host, port) => format!("data connection to {host} port {port}"),
+    };
+    match timeout(patience, route.connect(&target)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(Error::new(
             ErrorKind::Unreachable,
@@ -40,28 +41,6 @@ pub(super) async fn connect(
         )),
         Err(_) => Err(Error::timed_out(operation())),
     }
-}
-
-/// Connects to `address`, from `source` if one is given.
-pub(super) async fn connect_from(
-    source: Option<IpAddr>,
-    address: SocketAddr,
-) -> io::Result<TcpStream> {
-    let Some(source) = source else {
-        return TcpStream::connect(address).await;
-    };
-    let failed = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("from source_address={source}: {error}"),
-        )
-    };
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    socket.bind(SocketAddr::new(source, 0)).map_err(failed)?;
-    socket.connect(address).await.map_err(failed)
 }
 
 /// Whether `stream` is open, and nothing has come on it.
@@ -78,14 +57,23 @@ impl DataStream {
     pub(super) async fn over(
         stream: TcpStream,
         tls: Option<TlsClient>,
-        connect_patience: Duration,
-        patience: Duration,
+        paces: Paces,
+        (connect_patience, patience): (Duration, Duration),
     ) -> Result<Self> {
         let stream = match tls {
             None => MaybeTls::Plain(stream),
             Some(tls) => tls.handshake(stream, connect_patience).await?,
         };
-        Ok(Self { stream, patience })
+        Ok(Self {
+            stream,
+            patience,
+            paces,
+        })
+    }
+
+    /// How it is encrypted, if it is.
+    pub(super) fn encryption(&self) -> Option<Encryption> {
+        self.stream.encryption()
     }
 
     /// Receives some bytes at the end of `buf`, at most its spare capacity; 0 at the true end.
@@ -97,8 +85,19 @@ impl DataStream {
     /// Cancel safe: nothing is lost.
     pub async fn receive(&mut self, buf: &mut BytesMut) -> Result<usize> {
         const OPERATION: &str = "receive";
-        match timeout(self.patience, self.stream.read_buf(buf)).await {
-            Ok(Ok(length)) => Ok(length),
+        let mut piece = usize::MAX;
+        if let Some(pace) = &self.paces.down {
+            pace.wait().await;
+            piece = pace.piece();
+        }
+        let mut stream = (&mut self.stream).take(piece as u64);
+        match timeout(self.patience, stream.read_buf(buf)).await {
+            Ok(Ok(length)) => {
+                if let Some(pace) = &self.paces.down {
+                    pace.passed(length);
+                }
+                Ok(length)
+            }
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(Error::new(
                 ErrorKind::Cut,
                 OPERATION,
@@ -116,7 +115,12 @@ impl DataStream {
         const OPERATION: &str = "send";
         // Piece by piece, so that the patience is for progress and not for the whole.
         while !bytes.is_empty() {
-            match timeout(self.patience, self.stream.write(bytes)).await {
+            let mut piece = bytes;
+            if let Some(pace) = &self.paces.up {
+                pace.wait().await;
+                piece = &bytes[..bytes.len().min(pace.piece())];
+            }
+            match timeout(self.patience, self.stream.write(piece)).await {
                 Ok(Ok(0)) => {
                     return Err(Error::new(
                         ErrorKind::Lost,
@@ -124,7 +128,12 @@ impl DataStream {
                         "the data connection was closed",
                     ));
                 }
-                Ok(Ok(length)) => bytes = &bytes[length..],
+                Ok(Ok(length)) => {
+                    if let Some(pace) = &self.paces.up {
+                        pace.passed(length);
+                    }
+                    bytes = &bytes[length..];
+                }
                 Ok(Err(error)) => return Err(Error::from_io(OPERATION, &error)),
                 Err(_) => return Err(Error::timed_out(OPERATION)),
             }

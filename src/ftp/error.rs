@@ -127,6 +127,21 @@ impl Error {
         )
     }
 
+    /// What a user can do about it who wants to log in, to be put behind the message; may be empty.
+    pub fn advice(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::Login => {
+                "; check name and password (-o credentials=FILE, ~/.netrc, $FTPFS_PASSWORD)"
+            }
+            ErrorKind::Unreachable => {
+                "; check the host's name, its port and that its FTP server runs"
+            }
+            ErrorKind::TimedOut => "; check the host's name and port, and firewalls on the way",
+            ErrorKind::TooManySessions => "; try again later, or with -o max_conns=1",
+            _ => "",
+        }
+    }
+
     /// The server's or the system's words alone.
     pub fn detail(&self) -> &str {
         &self.detail

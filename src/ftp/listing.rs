@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use tracing::debug;
 
 use super::attributes::read_size;
+use super::charset::{Charset, shown};
 use super::clock::{Difference, unix_now};
 use super::command::Command;
 use super::error::{Error, ErrorKind, Result};
@@ -49,7 +50,7 @@ impl Session {
                 Ok((body, reply)) => {
                     self.server
                         .with_profile(|profile| profile.mlsd = Some(true));
-                    return finish_listing(dir, parse_mlsd(&body), &reply);
+                    return finish_listing(dir, self.shown(parse_mlsd(&body)), &reply);
                 }
                 Err(error) if error.kind == ErrorKind::NotImplemented => {
                     self.server
@@ -62,9 +63,10 @@ impl Session {
         if lists_all != Some(false) {
             // Not before it is known what the times that are asked for mean.
             let undecided = self.compares_clock();
+            let charset = self.server.config.charset;
             let received = |body: &[u8]| {
                 if !undecided {
-                    early(&parse_early(body));
+                    early(&parse_early(body, charset));
                 }
             };
             match self
@@ -136,6 +138,9 @@ impl Session {
     async fn list_names(&mut self, dir: &RemotePath) -> Result<Listing> {
         let (body, _) = self.list_by(dir, Command::bare("NLST"), |_| {}).await?;
         let mut entries = parse_names(&body);
+        if let Some(charset) = self.server.config.charset {
+            charset.show(&mut entries);
+        }
         let paths: Vec<RemotePath> = entries.iter().map(|entry| dir.join(&entry.name)).collect();
         let entered = self.ask_each("CWD", &paths).await?;
         for (entry, reply) in entries.iter_mut().zip(entered) {
@@ -229,11 +234,16 @@ impl Session {
             Err(error) if !error.is_refusal() => return Err(error),
             _ => self.list_by(dir, Command::bare("LIST"), |_| {}).await?.0,
         };
-        let entries = parse_list(&body, &Zone::UTC, 0).entries;
+        let entries = self.shown(parse_list(&body, &Zone::UTC, 0)).entries;
         Ok(entries
             .into_iter()
             .filter_map(|entry| Some((entry.name, entry.target?)))
             .collect())
+    }
+
+    /// What a listing says, with its names as they are shown.
+    fn shown(&self, parsed: Parsed) -> Parsed {
+        shown(self.server.config.charset, parsed)
     }
 
     /// The whole answer of a listing command in `dir`, and its final reply.
@@ -325,14 +335,14 @@ impl Session {
     async fn parse_list(&mut self, dir: &RemotePath, body: &[u8]) -> Result<Parsed> {
         let now = unix_now();
         if let Some(zone) = self.server.with_profile(|profile| profile.zone.clone()) {
-            let parsed = parse_list(body, &zone, now);
+            let parsed = self.shown(parse_list(body, &zone, now));
             self.compare_clock(dir, &parsed.entries).await?;
             return Ok(parsed);
         }
-        let parsed = parse_list(body, &Zone::UTC, now);
+        let parsed = self.shown(parse_list(body, &Zone::UTC, now));
         match self.find_zone(dir, &parsed.entries).await? {
             None => Ok(parsed),
-            Some(zone) => Ok(parse_list(body, &zone, now)),
+            Some(zone) => Ok(self.shown(parse_list(body, &zone, now))),
         }
     }
 
@@ -413,7 +423,8 @@ impl Session {
                 };
                 commands.push(Command::new(verb, argument));
                 // A long path moved the working folder: nothing else may be in its flight.
-                if path.as_bytes().len() != commands.last().map_or(0, Command::argument_length) {
+                let sent = self.server.sent(path)?;
+                if sent.as_bytes().len() != commands.last().map_or(0, Command::argument_length) {
                     break;
                 }
             }
@@ -453,9 +464,9 @@ fn parse_names(body: &[u8]) -> Vec<Entry> {
 }
 
 /// The entries of a short listing, with times that may be of another zone.
-fn parse_early(body: &[u8]) -> Vec<Entry> {
+fn parse_early(body: &[u8], charset: Option<Charset>) -> Vec<Entry> {
     match body.len() <= LONGEST_EARLY {
-        true => parse_list(body, &Zone::UTC, unix_now()).entries,
+        true => shown(charset, parse_list(body, &Zone::UTC, unix_now())).entries,
         false => Vec::new(),
     }
 }

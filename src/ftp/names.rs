@@ -62,7 +62,8 @@ pub enum NameKind {
 pub(super) const NAME_KINDS: usize = 4;
 
 impl NameKind {
-    const ALL: [Self; NAME_KINDS] = [Self::Control, Self::Wide, Self::Raw, Self::Backslash];
+    /// All of them.
+    pub const ALL: [Self; NAME_KINDS] = [Self::Control, Self::Wide, Self::Raw, Self::Backslash];
 
     /// Those that `name` is of.
     pub fn of(name: &[u8]) -> impl Iterator<Item = Self> {
@@ -128,7 +129,7 @@ impl Session {
                 Some(mistakes) => mistakes,
                 None => {
                     // Every listing enters its folder anew: it does not matter where this leads.
-                    let sample = self.server.root().join(oddity.sample());
+                    let sample = self.server.sent(&self.server.root())?.join(oddity.sample());
                     let enter = Command::new("CWD", sample.as_bytes());
                     let mistakes = self.exchange(enter).await?.is_success();
                     self.server

@@ -3,7 +3,7 @@
 //! A transfer on a new passive connection waits three round trips for its first byte: `EPSV`, the connection, the
 //! command. On an armed session the first two are behind it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ use tracing::debug;
 
 use super::active::Expected;
 use super::command::Command;
-use super::config::{DataMode, PasvAddress};
+use super::config::{DataMode, PasvAddress, Route};
 use super::data;
 use super::error::{Error, ErrorKind, Result};
 use super::reply::{Reply, parse_epsv, parse_pasv};
+use super::route::Target;
 use super::session::{Session, State};
 
 /// A data connection that no transfer uses yet.
@@ -37,9 +38,9 @@ enum Connection {
 }
 
 impl Armed {
-    /// Begins to connect to `address`.
-    pub(super) fn begin(address: SocketAddr, source: Option<IpAddr>, patience: Duration) -> Self {
-        let connecting = data::connect(address, source, patience);
+    /// Begins to connect to `target`.
+    fn begin(target: Target, route: Route, patience: Duration) -> Self {
+        let connecting = data::connect(target, route, patience);
         Self {
             connection: Connection::Coming(tokio::spawn(connecting)),
             since: Instant::now(),
@@ -129,19 +130,19 @@ impl Session {
         if self.is_active() {
             return self.expect().await;
         }
-        let address = self.passive().await?;
-        Ok(self.connecting(address))
+        let target = self.passive().await?;
+        Ok(self.connecting(target))
     }
 
-    /// A passive data connection on its way to `address`.
-    pub(super) fn connecting(&self, address: SocketAddr) -> Armed {
+    /// A passive data connection on its way to `target`.
+    pub(super) fn connecting(&self, target: Target) -> Armed {
         let longest = self.server.config.connect_timeout;
         // While there is another way to try.
         let other = self.server.config.data_mode == DataMode::Auto
             && self.knows(|profile| profile.passive.is_none() && profile.active.is_none());
         Armed::begin(
-            address,
-            self.server.config.source_address,
+            target,
+            self.server.config.route.clone(),
             if other {
                 longest.min(FIRST_WAIT)
             } else {
@@ -162,11 +163,11 @@ impl Session {
     }
 
     /// Where the server waits for a data connection: `EPSV` (RFC 2428), or `PASV` where that is refused.
-    pub(super) async fn passive(&mut self) -> Result<SocketAddr> {
+    pub(super) async fn passive(&mut self) -> Result<Target> {
         if let Some(command) = self.epsv() {
             let reply = self.exchange(command).await?;
-            if let Some(address) = self.passive_address(&reply)? {
-                return Ok(address);
+            if let Some(target) = self.passive_address(&reply)? {
+                return Ok(target);
             }
         }
         let reply = self.exchange(Command::bare("PASV")).await?;
@@ -175,11 +176,19 @@ impl Session {
         }
         let (address, port) = parse_pasv(reply.last())
             .ok_or_else(|| Error::protocol("PASV", "no address in the reply", reply.last()))?;
-        let ip = match self.server.config.pasv_address {
-            PasvAddress::Reply => IpAddr::V4(address),
-            PasvAddress::Control => self.control.peer().ip(),
-        };
-        Ok(SocketAddr::new(ip, port))
+        Ok(match self.server.config.pasv_address {
+            PasvAddress::Reply => Target::Address((address, port).into()),
+            PasvAddress::Control => self.at_server(port),
+        })
+    }
+
+    /// The same host that the control connection leads to. What is behind a proxy is known to that by name alone.
+    fn at_server(&self, port: u16) -> Target {
+        let config = &self.server.config;
+        match config.route.proxy {
+            Some(_) => Target::Name(config.host.clone(), port),
+            None => Target::Address(SocketAddr::new(self.control.peer().ip(), port)),
+        }
     }
 
     /// `EPSV`, unless the server is known not to have it, or makes the connections itself.
@@ -189,13 +198,13 @@ impl Session {
     }
 
     /// What `reply` to `EPSV` says; `None` if the server has no such command.
-    pub(super) fn passive_address(&mut self, reply: &Reply) -> Result<Option<SocketAddr>> {
+    pub(super) fn passive_address(&mut self, reply: &Reply) -> Result<Option<Target>> {
         if reply.code == 229 {
             self.server
                 .with_profile(|profile| profile.epsv = Some(true));
             let port = parse_epsv(reply.last())
                 .ok_or_else(|| Error::protocol("EPSV", "no port in the reply", reply.last()))?;
-            return Ok(Some(SocketAddr::new(self.control.peer().ip(), port)));
+            return Ok(Some(self.at_server(port)));
         }
         if reply.code < 500 {
             // libunftp 0.24 found no free port, or says here what it still owed to an earlier transfer: then the

@@ -51,6 +51,8 @@ pub struct Profile {
     pub rename_over: Option<bool>,
     /// Several commands in one write are all answered, in order.
     pub pipelining: Option<bool>,
+    /// The last encrypted data connection resumed the TLS session of its control connection.
+    pub resumes_tls: Option<bool>,
     /// Data connections may be made before a transfer needs them.
     pub arming: Option<bool>,
     /// How a time of modification is set.

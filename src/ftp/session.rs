@@ -1,83 +1,22 @@
 //! A session: one logged-in control connection, with one method for each operation.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::command::Command;
-use super::config::{Root, ServerConfig, TlsMode};
+use super::config::TlsMode;
 use super::control::Control;
 use super::error::{Error, ErrorKind, Result};
 use super::passive::Armed;
 use super::path::{RemotePath, printable};
-use super::profile::Profile;
 use super::reply::{Reply, parse_quoted_path};
-use super::tls::{TlsClient, TlsContext, TlsVersion};
-
-/// The server as all its sessions share it: how to reach it, and what is known of it.
-#[derive(Debug)]
-pub struct Server {
-    /// How to reach it and who logs in.
-    pub config: ServerConfig,
-    tls: Option<TlsContext>,
-    profile: Mutex<Profile>,
-    /// Where a login lands; known after the first.
-    home: OnceLock<RemotePath>,
-    /// Whether the first session was encrypted; all later ones must be likewise.
-    secured: OnceLock<bool>,
-}
-
-impl Server {
-    /// A server to be reached by `config`; nothing is sent yet.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Tls`] if its certificates cannot be loaded.
-    pub fn new(config: ServerConfig) -> Result<Self> {
-        let tls = match config.tls {
-            TlsMode::Off => None,
-            TlsMode::Auto | TlsMode::Explicit | TlsMode::Implicit => {
-                Some(TlsContext::new(&config)?)
-            }
-        };
-        let profile = Profile {
-            zone: config.zone.clone().map(super::time::Zone::Named),
-            ..Profile::default()
-        };
-        Ok(Self {
-            config,
-            tls,
-            profile: Mutex::new(profile),
-            home: OnceLock::new(),
-            secured: OnceLock::new(),
-        })
-    }
-
-    /// A copy of what is known.
-    pub fn profile(&self) -> Profile {
-        self.profile.lock().expect("no panic while locked").clone()
-    }
-
-    /// Reads or changes what is known. `look` must not wait.
-    pub fn with_profile<T>(&self, look: impl FnOnce(&mut Profile) -> T) -> T {
-        look(&mut self.profile.lock().expect("no panic while locked"))
-    }
-
-    /// The folder that the mount shows; known after the first login.
-    pub fn root(&self) -> RemotePath {
-        match &self.config.root {
-            Root::Absolute(path) => RemotePath::new(path),
-            Root::Login(path) => self
-                .home
-                .get()
-                .cloned()
-                .unwrap_or_else(RemotePath::root)
-                .descend(path),
-        }
-    }
-}
+use super::server::Server;
+use super::tls::{Encryption, TlsClient, TlsVersion};
 
 /// One logged-in control connection.
 #[derive(Debug)]
@@ -152,7 +91,7 @@ impl Session {
         let mut control = Control::connect(
             &config.host,
             config.port,
-            config.source_address,
+            &config.route,
             config.connect_timeout,
         )
         .await?;
@@ -210,6 +149,16 @@ impl Session {
         server.secured.get_or_init(|| secure);
         debug!(session = id, secure, "logged in");
         Ok(session)
+    }
+
+    /// The address of the other end: the server's, or its proxy's.
+    pub fn peer(&self) -> SocketAddr {
+        self.control.peer()
+    }
+
+    /// How the control connection is encrypted, if it is.
+    pub fn encryption(&self) -> Option<Encryption> {
+        self.control.encryption()
     }
 
     /// Whether nothing is outstanding, so that another may use it.
@@ -349,6 +298,12 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Name`] for a name that FTP cannot carry.
     pub(super) async fn argument(&mut self, path: &RemotePath) -> Result<Vec<u8>> {
+        let path = self.server.sent(path)?;
+        self.argument_of_sent(&path).await
+    }
+
+    /// [`Session::argument`] of a path as the server has it.
+    pub(super) async fn argument_of_sent(&mut self, path: &RemotePath) -> Result<Vec<u8>> {
         if !path.is_sayable() {
             let detail =
                 "a name with a line end, a zero byte or the byte 0xff cannot be sent over FTP";
@@ -442,7 +397,8 @@ impl Session {
                 format!("the server does not offer encryption ({reply}); without it: -o tls=off");
             return Err(Error::new(ErrorKind::Tls, "AUTH TLS", detail));
         }
-        if !is_local(&control) && server.config.user != "anonymous" {
+        let is_local = server.config.route.proxy.is_none() && control.peer().ip().is_loopback();
+        if !is_local && server.config.user != "anonymous" {
             warn!(
                 "the server offers no encryption: name, password and files cross the network in the clear"
             );
@@ -526,7 +482,8 @@ impl Session {
             });
         }
         let mut settings = Vec::new();
-        if self.server.with_profile(|profile| profile.offers("UTF8")) {
+        let bytes = self.server.config.charset.is_none();
+        if bytes && self.server.with_profile(|profile| profile.offers("UTF8")) {
             // Whatever it answers: where names are bytes nothing changes.
             settings.push(Command::new("OPTS", "UTF8 ON"));
         }
@@ -557,6 +514,10 @@ impl Session {
                 "PWD" => {
                     let home = parse_quoted_path(answer.last())
                         .map_or_else(RemotePath::root, |path| RemotePath::new(&path));
+                    let home = match self.server.config.charset {
+                        Some(charset) => charset.shown_path(&home),
+                        None => home,
+                    };
                     self.server.home.get_or_init(|| home);
                 }
                 _ => {}
@@ -564,10 +525,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-fn is_local(control: &Control) -> bool {
-    control.peer().ip().is_loopback()
 }
 
 /// Words by which a 530 means the server's limit of sessions, not the password.

@@ -12,8 +12,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion,
+    AlertDescription, ClientConfig, DigitallySignedStruct, HandshakeKind, ProtocolVersion,
+    RootCertStore, SignatureScheme, SupportedProtocolVersion,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -331,7 +331,36 @@ pub enum MaybeTls {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// How a connection is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// As `1.3`; empty if unknown.
+    pub version: &'static str,
+    /// SHA-256 fingerprint of the server's certificate.
+    pub fingerprint: Option<[u8; 32]>,
+    /// The session of an earlier connection was resumed.
+    pub resumed: bool,
+}
+
 impl MaybeTls {
+    /// How it is encrypted, if it is.
+    pub fn encryption(&self) -> Option<Encryption> {
+        let Self::Tls(stream) = self else { return None };
+        let session = stream.get_ref().1;
+        Some(Encryption {
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "1.2",
+                Some(ProtocolVersion::TLSv1_3) => "1.3",
+                _ => "",
+            },
+            fingerprint: session
+                .peer_certificates()
+                .and_then(|chain| chain.first())
+                .map(|certificate| Sha256::digest(certificate).into()),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        })
+    }
+
     /// The socket below.
     pub fn tcp(&self) -> &TcpStream {
         match self {

@@ -448,9 +448,9 @@ impl Session {
         self.owed = launched.before;
         let tcp = launched.armed.connected().await;
         self.unconnected |= tcp.is_err();
-        let (connecting, patience) = self.patience();
+        let patience = self.patience();
         let stream = match tcp {
-            Ok(tcp) => DataStream::over(tcp, None, connecting, patience).await,
+            Ok(tcp) => DataStream::over(tcp, None, self.server.paces.clone(), patience).await,
             Err(error) if !self.owed.is_empty() => Err(error),
             // A server that refuses the command may close its data port before we see its reply.
             Err(error) => {
@@ -476,6 +476,7 @@ impl Session {
     ) -> Result<std::result::Result<Begun, Refusal>> {
         let (connect_patience, patience) = self.patience();
         let tls = self.data_tls.clone();
+        let paces = self.server.paces.clone();
         let Launched {
             armed,
             was_armed,
@@ -483,6 +484,7 @@ impl Session {
             before,
         } = launched;
         let Self {
+            server,
             control,
             state,
             early_final,
@@ -492,7 +494,7 @@ impl Session {
         } = self;
         let mut connect = pin!(async {
             let tcp = armed.connected().await?;
-            DataStream::over(tcp, tls, connect_patience, patience).await
+            DataStream::over(tcp, tls, paces, (connect_patience, patience)).await
         });
         let mut replies = pin!(async {
             let mut answered = Vec::with_capacity(before.len());
@@ -539,6 +541,9 @@ impl Session {
             Some(stream) => stream,
             None => connect.await.inspect_err(|_| *unconnected = true)?,
         };
+        if let Some(encryption) = stream.encryption() {
+            server.with_profile(|profile| profile.resumes_tls = Some(encryption.resumed));
+        }
         *said_begun = reply.is_preliminary();
         if !*said_begun {
             *early_final = Some(reply);

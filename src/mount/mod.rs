@@ -5,11 +5,12 @@
 
 mod background;
 mod kernel;
-mod log;
 mod mountpoint;
+mod service;
 mod session;
 mod table;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
@@ -22,11 +23,11 @@ use tracing::{debug, error, info, warn};
 
 use self::background::{Notice, Side};
 use self::kernel::{Mounted, Unmounted};
-pub use self::log::LogConfig;
 use self::session::{End, Running};
 use crate::cache::CacheConfig;
 use crate::ftp::config::ServerConfig;
 use crate::fuse::{Adapter, FuseConfig};
+use crate::log::{self, Detail, Ground, LogConfig};
 use crate::pool::PoolConfig;
 use crate::sys;
 use crate::vfs::{Vfs, VfsConfig};
@@ -88,6 +89,15 @@ pub enum Place {
     Descriptor(i32),
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => path.display().fmt(f),
+            Self::Descriptor(number) => write!(f, "/dev/fd/{number}"),
+        }
+    }
+}
+
 /// What kept the mount from being made, or from ending well: a sentence for the user.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -120,7 +130,11 @@ pub fn run(setup: Setup) -> Result<(), StartError> {
 
 /// Mounts and serves until the end. Takes `notice` when the mount answers.
 fn serve(setup: Setup, notice: &mut Option<Notice>) -> Result<(), StartError> {
-    log::start(&setup.log, setup.mount.foreground)?;
+    let ground = match setup.mount.foreground {
+        true => Ground::Fore,
+        false => Ground::Back,
+    };
+    let detail = log::start(&setup.log, ground).map_err(StartError)?;
     let place = match &setup.mount.place {
         Place::Folder(path) => {
             stay_outside(path, &setup)?;
@@ -135,7 +149,8 @@ fn serve(setup: Setup, notice: &mut Option<Notice>) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|e| StartError(format!("cannot start threads: {e}")))?;
-    let outcome = serve_on(&runtime, setup, &place, notice);
+    let outcome =
+        switch_on_signal(&runtime, detail).and_then(|()| serve_on(&runtime, setup, &place, notice));
     // A blocking task may hang in local file I/O; the process ends all the same.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -191,6 +206,7 @@ fn serve_on(
             .map_err(|e| StartError(format!("cannot go to the background: {e}")))?;
     }
     info!(source = setup.mount.source, "mounted");
+    service::ready(&setup.mount.source);
     let outcome = runtime.block_on(until_the_end(&vfs, &mounted, running, &mut signals));
     info!("ended");
     outcome
@@ -212,6 +228,7 @@ async fn until_the_end(
         Some(End::Unmounted) => info!("unmounted from outside"),
         Some(End::Lost(reason)) => error!("the session with the kernel is lost: {reason}"),
     }
+    service::ending();
     // The mount stays up meanwhile: whoever is still writing is not cut off.
     if drain(vfs, mounted, signals).await?.is_err() {
         warn!("not everything could be sent; trying once more after unmounting");
@@ -236,6 +253,19 @@ async fn until_the_end(
         ))),
         (_, Ok(())) => Ok(()),
     }
+}
+
+/// SIGUSR1: each request and command is logged, or no longer.
+fn switch_on_signal(runtime: &Runtime, detail: Detail) -> Result<(), StartError> {
+    let _inside = runtime.enter();
+    let mut asked = signal(SignalKind::user_defined1())
+        .map_err(|e| StartError(format!("cannot handle signals: {e}")))?;
+    runtime.spawn(async move {
+        while asked.recv().await.is_some() {
+            detail.switch();
+        }
+    });
+    Ok(())
 }
 
 /// How long the users of a mount that is out of sight have to finish.

@@ -102,6 +102,14 @@ impl Pool {
         self.inner.server.with_profile(look)
     }
 
+    /// Sees that `path` has a place in the server's charset.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Name`] if it has none.
+    pub fn check_charset(&self, path: &RemotePath) -> Result<()> {
+        self.inner.server.sent(path).map(drop)
+    }
+
     /// The folder that the mount shows; known after the first login.
     pub fn root(&self) -> RemotePath {
         self.inner.server.root()

@@ -358,16 +358,7 @@ fn own_names(staging: &Staging, queue: &Arc<Queue>) -> Tell {
 
 /// Why the first login failed, and what to do.
 fn explain(host: &str, error: &crate::ftp::Error) -> String {
-    use crate::ftp::ErrorKind;
-    let advice = match error.kind {
-        ErrorKind::Login => {
-            "; check name and password (-o credentials=FILE, ~/.netrc, $FTPFS_PASSWORD)"
-        }
-        ErrorKind::Unreachable => "; check the host's name, its port and that its FTP server runs",
-        ErrorKind::TimedOut => "; check the host's name and port, and firewalls on the way",
-        ErrorKind::TooManySessions => "; try again later, or with -o max_conns=1",
-        _ => "",
-    };
+    let advice = error.advice();
     let reason = error.to_string();
     // A server's own full stop would stand before the advice.
     format!(

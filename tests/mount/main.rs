@@ -19,6 +19,7 @@ mod raw;
 mod schedules;
 mod server_trials;
 mod servers;
+mod system;
 mod usage;
 mod ways;
 
@@ -41,9 +42,12 @@ fn main() -> ExitCode {
     trials.extend(layers::trials());
     trials.extend(usage::trials(&kinds));
     trials.extend(logins::trials(&kinds));
+    trials.extend(system::trials());
     for kind in kinds {
         trials.extend(server_trials::trials(kind));
         trials.extend(matrix::trials(kind));
+        trials.extend(system::probe::trials(kind));
+        trials.extend(system::charsets::trials(kind));
         trials.extend(model::told_trials(kind));
         trials.extend(faults::trials_of(kind));
         trials.extend(schedules::trials(kind));

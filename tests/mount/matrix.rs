@@ -22,7 +22,22 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
 
 /// Sees that the server's column of the table in the README is what was measured.
 fn compare(kind: ServerKind) -> Result<(), Failed> {
-    let measured = measure(kind)?;
+    let measured: Vec<(String, String)> = measure(kind)?
+        .into_iter()
+        .map(|(what, how)| (what.to_owned(), how))
+        .collect();
+    if column(kind)? == measured {
+        return Ok(());
+    }
+    let lines = measured
+        .iter()
+        .map(|(what, how)| format!("{what} | {how}\n"));
+    let lines: String = lines.collect();
+    Err(format!("the README's column of {} has to be:\n{lines}", kind.name()).into())
+}
+
+/// What the README's table says of the server, by row.
+pub fn column(kind: ServerKind) -> Result<Vec<(String, String)>, Failed> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"))?;
     let rows: Vec<Vec<&str>> = readme
         .lines()
@@ -31,23 +46,13 @@ fn compare(kind: ServerKind) -> Result<(), Failed> {
         .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
         .collect();
     let header = rows.first().ok_or("no table of servers in the README")?;
-    let column = header.iter().position(|name| *name == kind.name());
-    let said: Vec<(&str, &str)> = match column {
-        Some(column) => rows[2..].iter().map(|row| (row[0], row[column])).collect(),
-        None => Vec::new(),
+    let Some(column) = header.iter().position(|name| *name == kind.name()) else {
+        return Ok(Vec::new());
     };
-    let measured: Vec<(&str, &str)> = measured
-        .iter()
-        .map(|(what, how)| (*what, how.as_str()))
-        .collect();
-    if said == measured {
-        return Ok(());
-    }
-    let lines = measured
-        .iter()
-        .map(|(what, how)| format!("{what} | {how}\n"));
-    let lines: String = lines.collect();
-    Err(format!("the README's column of {} has to be:\n{lines}", kind.name()).into())
+    let said = rows[2..].iter();
+    Ok(said
+        .map(|row| (row[0].to_owned(), row[column].to_owned()))
+        .collect())
 }
 
 type Column = Vec<(&'static str, String)>;
