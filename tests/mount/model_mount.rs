@@ -242,6 +242,11 @@ pub fn within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
+/// Lets time pass where that is what a test is about.
+pub fn pause(time: Duration) {
+    thread::sleep(time);
+}
+
 /// A test that hangs on its mount is freed by the end of the mount.
 fn watch(daemon: u32) -> Sender<()> {
     let (watched, ended) = mpsc::channel();

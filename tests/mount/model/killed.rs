@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
+use crate::model_mount::pause;
 
 /// The trials for one server.
 pub(super) fn trials(kind: ServerKind) -> Vec<Trial> {
@@ -26,12 +27,12 @@ fn at_any_moment(kind: ServerKind, options: &[&str]) -> Result<(), Failed> {
     let cases = Cell::new(0);
     // From none to many round trips on this machine.
     let moments = (script(odd_name(kind)), 0..5_000u64);
-    run_cases(8, &moments, |(script, pause)| {
+    run_cases(8, &moments, |(script, moment)| {
         cases.set(cases.get() + 1);
         let case = format!("case {}", cases.get());
         let mut both = Both::new(&server, &mount, &case, Sent::Later)?;
         both.apply(script)?;
-        std::thread::sleep(Duration::from_micros(*pause));
+        pause(Duration::from_micros(*moment));
         mount.kill();
         let logged = mount.log().len();
         let busy = both.end_handles()?;

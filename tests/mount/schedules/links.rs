@@ -4,14 +4,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 
 use super::relay::{Fault, Harm, Relay};
 use super::{LONG, content};
-use crate::model_mount::{ModelMount, run, within};
+use crate::model_mount::{ModelMount, pause, run, within};
 use crate::servers::{Server, ServerKind};
 
 /// The trials for one server.
@@ -165,9 +164,9 @@ fn while_pulled(
         .stderr(Stdio::null())
         .spawn()?;
     if seconds > 0.0 {
-        thread::sleep(Duration::from_millis(10));
+        pause(Duration::from_millis(10));
         relay.pull(true);
-        thread::sleep(Duration::from_secs_f64(seconds));
+        pause(Duration::from_secs_f64(seconds));
         relay.pull(false);
     }
     Ok(running.wait()?)

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use crate::model_mount::pause;
+
 /// What is done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -180,7 +182,7 @@ impl Shared {
 
     fn wait_for_the_link(&self) {
         while self.pulled.load(Ordering::SeqCst) && !self.ended.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(5));
+            pause(Duration::from_millis(5));
         }
     }
 
@@ -273,7 +275,7 @@ fn commands(
                 return Ok(());
             }
             Some(Fault::Delay(milliseconds)) => {
-                thread::sleep(Duration::from_millis(milliseconds));
+                pause(Duration::from_millis(milliseconds));
             }
             Some(Fault::Stall) => {
                 // Until the client has had enough.
@@ -361,9 +363,7 @@ fn data(shared: &Arc<Shared>, session: &Arc<Mutex<Session>>, port: u16) -> io::R
         let client = loop {
             match listener.accept() {
                 Ok((client, _)) => break client,
-                Err(_) if begun.elapsed() < LONGEST_UNUSED => {
-                    thread::sleep(Duration::from_millis(1))
-                }
+                Err(_) if begun.elapsed() < LONGEST_UNUSED => pause(Duration::from_millis(1)),
                 Err(_) => return,
             }
         };

@@ -1,10 +1,9 @@
 //! The log of a mount in the background, as the system's log hears it; the steps are in `syslog.py`.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use libtest_mimic::{Failed, Trial};
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::odd::Odd;
@@ -22,12 +21,7 @@ fn to_the_system() -> Result<(), Failed> {
     odd.put("/file", b"content");
     let folder = TempDir::with_prefix("ftpfs-syslog-")?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mount/system/syslog.py");
-    let mut command = Command::new("timeout");
-    command.args(["60", "unshare", "--mount", "--propagation", "private"]);
-    if !geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    let output = command
+    let output = super::with_own_mounts()
         .arg("python3")
         .arg(script)
         .arg(env!("CARGO_BIN_EXE_ftpfs"))

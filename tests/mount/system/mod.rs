@@ -11,7 +11,24 @@ mod proxy;
 mod secrets;
 mod systemd;
 
+use std::process::Command;
+
 use libtest_mimic::Trial;
+use rustix::process::geteuid;
+
+/// What runs the words that follow in a mount namespace of its own, for at most a minute.
+///
+/// A namespace begins with copies of all mounts there are: those of other trials would not end before it does.
+fn with_own_mounts() -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["60", "unshare", "--mount", "--propagation", "private"]);
+    if !geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    let first = "umount --all --lazy --types fuse.ftpfs; exec \"$@\"";
+    command.args(["sh", "-c", first, "sh"]);
+    command
+}
 
 /// The trials that need no particular server.
 pub fn trials() -> Vec<Trial> {

@@ -3,10 +3,9 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use libtest_mimic::{Failed, Trial};
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::servers::{Server, ServerKind};
@@ -34,12 +33,7 @@ fn run(step: &str) -> Result<(), Failed> {
     fs::write(&credentials, login)?;
     fs::set_permissions(&credentials, Permissions::from_mode(0o600))?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mount/system/mount8.sh");
-    let mut command = Command::new("timeout");
-    command.args(["60", "unshare", "--mount", "--propagation", "private"]);
-    if !geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    let output = command
+    let output = super::with_own_mounts()
         .args(["sh".as_ref(), script.as_os_str(), step.as_ref()])
         .env("FTPFS", env!("CARGO_BIN_EXE_ftpfs"))
         .env("URL", format!("ftp://{}/", server.address()))
