@@ -19,7 +19,7 @@ use crate::ftp::list::{Entry, Kind, Modified, Precision};
 #[derive(Clone, Debug)]
 pub enum Work {
     /// What is staged for the inode is sent, if it is still this content: a name that is used again gets the same number.
-    Send { ino: u64, content: u64 },
+    Send { ino: u64, content: u64, size: u64 },
     /// A folder is made, which is shown like this.
     MakeDir(Entry),
     /// What is there, of this kind, is removed; a file only in this version, where one is given.
@@ -56,6 +56,8 @@ struct State {
     at: BTreeMap<RemotePath, Vec<u64>>,
     ready: BTreeSet<u64>,
     last: u64,
+    /// Of files, on this machine's disk.
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -157,6 +159,9 @@ impl Queue {
             }
         }
         let waits_for = earlier.len() + held;
+        if let Work::Send { size, .. } = work {
+            state.bytes += size;
+        }
         state.changes.insert(
             number,
             Queued {
@@ -283,15 +288,17 @@ impl Queue {
         self.until(|state| state.bearing_on(path).collect()).await
     }
 
-    /// Waits until fewer than `most` changes are queued.
+    /// Waits until fewer than `changes` and less than `bytes` are queued, or nothing at all.
     ///
     /// # Errors
     /// As for [`Queue::settled`]: nothing gets done at the moment.
-    pub async fn fewer_than(&self, most: usize) -> Result<()> {
-        self.until(|state| match state.changes.len() < most {
-            true => Vec::new(),
-            false => state.changes.keys().take(1).copied().collect(),
-        })
+    pub async fn less_than(&self, changes: usize, bytes: u64) -> Result<()> {
+        self.until(
+            |state| match state.changes.len() < changes && state.bytes < bytes {
+                true => Vec::new(),
+                false => state.changes.keys().take(1).copied().collect(),
+            },
+        )
         .await
     }
 
@@ -436,6 +443,9 @@ impl State {
         let Some(gone) = self.changes.remove(&number) else {
             return;
         };
+        if let Work::Send { size, .. } = gone.work {
+            self.bytes -= size;
+        }
         if let Some(numbers) = self.at.get_mut(&gone.path) {
             numbers.retain(|&other| other != number);
             if numbers.is_empty() {

@@ -69,10 +69,10 @@ impl Vfs {
             if let Some((parent, name)) = place.filter(|_| pending.base.is_none()) {
                 self.inodes().server_lacks(parent, &name);
             }
+            let work = self.work_of(ino, &staged);
             self.with_node(ino, |node| node.staged = Some(Arc::new(staged)))
                 .ok();
-            self.queue
-                .add(number, &pending.path, Work::Send { ino, content });
+            self.queue.add(number, &pending.path, work);
         }
         Ok(())
     }

@@ -50,15 +50,15 @@ impl Vfs {
         let path = self.path(parent)?.join(name);
         let _leaving = self.leave(attr.ino);
         // Rather not sent at all.
-        let content = self.staged(attr.ino).map(|staged| staged.content());
-        let queued =
-            content.and_then(|content| Some((content, self.queue.take_back(&path, content)?)));
+        let queued = self.staged(attr.ino).and_then(|staged| {
+            let number = self.queue.take_back(&path, staged.content())?;
+            Some((number, self.work_of(attr.ino, &staged)))
+        });
         let aside = match self.remove_from_server(&attr, &path).await {
             Ok(aside) => aside,
             Err(error) => {
-                if let Some((content, number)) = queued {
-                    let ino = attr.ino;
-                    self.queue.add(number, &path, Work::Send { ino, content });
+                if let Some((number, work)) = queued {
+                    self.queue.add(number, &path, work);
                 }
                 return Err(error);
             }

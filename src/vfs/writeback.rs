@@ -9,6 +9,7 @@ use tracing::{debug, error, warn};
 
 use super::journal::{Intent, Record};
 use super::queue::Work;
+use super::staging::Staged;
 use super::{Error, Result, Vfs, unix_seconds};
 use crate::cache;
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
@@ -50,7 +51,7 @@ impl Vfs {
     async fn perform(&self, path: &RemotePath, work: &Work) -> Result<()> {
         debug!(%path, ?work, "behind the user");
         match work {
-            Work::Send { ino, content } => self.send_queued(*ino, *content).await,
+            Work::Send { ino, content, .. } => self.send_queued(*ino, *content).await,
             Work::MakeDir(entry) => {
                 match self.remote.make_dir(path).await {
                     // By somebody else, or by an earlier mount whose journal ended before it said so.
@@ -146,13 +147,17 @@ impl Vfs {
     /// # Errors
     /// Local ones; or why what was closed before could not be sent.
     pub(super) async fn acknowledge(&self, ino: u64) -> Result<()> {
-        let settled = |staged: &super::staging::Staged| {
-            let mut state = staged.state();
-            match state.untold.take() {
-                Some(error) => Some(Err(Error::Before(error))),
-                // Every close of a copy of a descriptor comes here.
-                None => (state.closed || !state.pending()).then_some(Ok(())),
+        let settled = |staged: &Staged| {
+            let (untold, done) = {
+                let mut state = staged.state();
+                (state.untold.take(), !state.pending())
+            };
+            if let Some(error) = untold {
+                return Some(Err(Error::Before(error)));
             }
+            // Every close of a copy of a descriptor comes here. What was given up is tried again.
+            let queued = { staged.state().closed } && self.is_queued(ino);
+            (done || queued).then_some(Ok(()))
         };
         if let Some(staged) = self.staged(ino)
             && let Some(outcome) = settled(&staged)
@@ -179,21 +184,15 @@ impl Vfs {
     pub(super) async fn queue_to_send(
         &self,
         ino: u64,
-        staged: &super::staging::Staged,
+        staged: &Staged,
         path: &RemotePath,
     ) -> Result<()> {
         let number = self.queue.number();
         staged.note_closed(path, number)?;
         self.staging.journal().sync().await?;
         staged.state().closed = true;
-        self.queue.add_held(
-            number,
-            path,
-            Work::Send {
-                ino,
-                content: staged.content(),
-            },
-        );
+        let work = self.work_of(ino, staged);
+        self.queue.add_held(number, path, work);
         let queue = self.queue.clone();
         tokio::spawn(async move {
             tokio::time::sleep(MOMENT).await;
@@ -202,9 +201,18 @@ impl Vfs {
         Ok(())
     }
 
+    /// Sending what is staged for `ino`.
+    pub(super) fn work_of(&self, ino: u64, staged: &Staged) -> Work {
+        Work::Send {
+            ino,
+            content: staged.content(),
+            size: staged.state().size,
+        }
+    }
+
     /// Waits while more is queued than may be.
     async fn not_too_much(&self) -> Result<()> {
-        self.queue.fewer_than(MOST_QUEUED).await
+        self.queue.less_than(MOST_QUEUED, MOST_BYTES).await
     }
 
     /// Acknowledges a change of names or attributes at `path`.
@@ -309,3 +317,6 @@ const MOMENT: Duration = Duration::from_millis(30);
 
 /// Changes queued at most: some 20 MB of memory; those who make more wait.
 const MOST_QUEUED: usize = 50_000;
+
+/// Bytes queued at most, on this machine's disk: an hour of 10 Mbit/s.
+const MOST_BYTES: u64 = 4 << 30;
