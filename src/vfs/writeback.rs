@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::{debug, error, warn};
 
+use super::handles::Handle;
 use super::journal::{Intent, Record};
 use super::queue::Work;
 use super::staging::Staged;
@@ -246,12 +247,13 @@ impl Vfs {
         }
     }
 
-    /// Sends what was written to the file `fh`, in either mode: success means that the server has it.
+    /// Sends what was written to the file that is open as `fh`, by anybody and in either mode: success means that the server
+    /// has it.
     pub async fn sync_file(&self, fh: u64) -> Result<()> {
-        self.flush(fh).await?;
-        let Some(super::handles::Handle::File { ino, .. }) = self.handle(fh) else {
-            return Ok(());
+        let Some(Handle::File { ino, .. }) = self.handle(fh) else {
+            return Err(Error::BadHandle);
         };
+        self.deliver(ino).await?;
         if let Some(path) = self.named_path(ino) {
             self.settled(&path).await?;
         }

@@ -1,6 +1,7 @@
 //! What a broken connection, a refusal or an odd server does to the users of a mount: nothing,
 //! or an error that is true. Never wrong bytes, a short file, a lost file, or an empty folder.
 
+mod behind;
 mod manners;
 mod replies;
 mod transfers;
@@ -23,6 +24,7 @@ use crate::model_mount::{DEADLINE, ModelMount, run, within};
 use crate::odd::{Cut, Odd, Step, Times};
 use crate::servers::{Server, ServerKind};
 
+use behind::*;
 use manners::*;
 use replies::*;
 use transfers::*;
@@ -59,6 +61,11 @@ pub fn trials() -> Vec<Trial> {
         ),
         trial("a_server_that_is_gone_loses_no_files", server_gone),
         trial("a_full_disk_is_enospc", full_disk),
+        trial(
+            "what_is_refused_behind_the_user_is_kept_and_told",
+            refused_behind,
+        ),
+        trial("what_others_changed_meanwhile_stays", changed_meanwhile),
         trial("a_refused_rename_over_a_file", refused_rename_over),
         trial(
             "a_rename_that_fails_puts_the_old_file_back",

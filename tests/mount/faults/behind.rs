@@ -1,0 +1,78 @@
+//! What the server refuses after it was acknowledged, and what it has changed by the time that it is sent.
+
+use super::*;
+
+/// A new file and a changed one are refused behind the user: their bytes are kept and shown, `fsync` fails as long as they
+/// are not sent, and the next mount sends them.
+pub(super) fn refused_behind() -> Result<(), Failed> {
+    let odd = Odd::start();
+    prepare(&odd);
+    let mount = ModelMount::of_odd(&odd, &["writeback"]);
+    odd.refuse("STOR", 552);
+    for name in ["replaced", "new"] {
+        let path = mount.path.join(name);
+        write(&path, b"written").map_err(|error| format!("{name}: {error}"))?;
+        for time in ["at first", "once more", "and again"] {
+            let synced = run("sync", [&path]);
+            let said = String::from_utf8_lossy(&synced.stderr);
+            assert!(said.contains("No space left"), "{name}, {time}: {synced:?}");
+        }
+        assert_eq!(fs::read(&path)?, b"written");
+    }
+    assert_eq!(odd.content("/replaced").as_deref(), Some(&b"before"[..]));
+    assert_eq!(odd.content("/new"), None);
+    mount.signal(rustix::process::Signal::TERM);
+    let ended = mount.wait();
+    let log = mount.log();
+    assert!(
+        !ended.success() && log.contains("sent by the next mount"),
+        "{ended}\n{log}"
+    );
+    odd.heal("STOR");
+    mount.start_again()?;
+    for name in ["replaced", "new"] {
+        assert_eq!(fs::read(mount.path.join(name))?, b"written");
+        let has = || odd.content(&format!("/{name}")).as_deref() == Some(&b"written"[..]);
+        assert!(within(DEADLINE, has), "{name}:\n{}", mount.log());
+    }
+    assert!(within(DEADLINE, || mount.unsent().is_empty()));
+    Ok(())
+}
+
+/// Others change or make a file between the end of a mount and the next: theirs stays, ours is stored beside it.
+pub(super) fn changed_meanwhile() -> Result<(), Failed> {
+    let odd = Odd::start();
+    prepare(&odd);
+    let mount = ModelMount::of_odd(&odd, &["writeback"]);
+    odd.refuse("STOR", 450);
+    for name in ["replaced", "new"] {
+        write(&mount.path.join(name), b"written").map_err(|error| format!("{name}: {error}"))?;
+    }
+    mount.kill();
+    odd.put("/replaced", b"by somebody else");
+    odd.put("/new", b"by somebody else");
+    odd.heal("STOR");
+    mount.start_again()?;
+    assert!(
+        within(DEADLINE, || mount.unsent().is_empty()),
+        "{}",
+        mount.log()
+    );
+    let names = shown(&mount.path)?;
+    for name in ["replaced", "new"] {
+        assert_eq!(
+            odd.content(&format!("/{name}")).as_deref(),
+            Some(&b"by somebody else"[..])
+        );
+        assert_eq!(fs::read(mount.path.join(name))?, b"by somebody else");
+        let beside = names
+            .iter()
+            .find(|beside| beside.starts_with(&format!("{name}.unsent-")));
+        let beside = beside.ok_or_else(|| format!("{names:?}\n{}", mount.log()))?;
+        assert_eq!(
+            odd.content(&format!("/{beside}")).as_deref(),
+            Some(&b"written"[..])
+        );
+    }
+    Ok(())
+}
