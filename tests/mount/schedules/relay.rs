@@ -66,7 +66,7 @@ impl Fault {
             Self::TruncateReply(_) => "truncated reply",
             Self::DoubleReply => "doubled reply",
             Self::HalfClose => "half-close",
-            Self::Say421 => "421",
+            Self::Say421 => "421 in place of a reply",
             Self::Delay(_) => "delay",
             Self::Stall => "stall",
             Self::Refuse(_) => "refused connection",
