@@ -55,7 +55,10 @@ fn at_any_moment(kind: ServerKind, options: &[&str]) -> Result<(), Failed> {
     });
     if outcome.is_ok() {
         let kills = cases.get();
-        println!("{}: {kills} kills of the daemon, no violation; ", kind.name());
+        println!(
+            "{}: {kills} kills of the daemon, no violation; ",
+            kind.name()
+        );
     }
     outcome
 }
