@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
@@ -61,38 +62,35 @@ fn explore(kind: ServerKind, options: &[&str]) -> Result<(), Failed> {
         number("FTPFS_TEST_SEED", 1)?,
     );
     let server = Server::start(kind);
-    let relay = Relay::start(server.address())?;
-    let url = format!("ftp://{}@127.0.0.1:{}/", server.user, relay.port);
     let bounds = ["tls=off,timeout=1s,connect_timeout=1s,attr_timeout=1s"];
     let options: Vec<&str> = bounds.iter().chain(options).copied().collect();
-    let mount = ModelMount::start(&url, server.password, &options)?;
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut chance = TestRunner::new_with_rng(Config::default(), rng);
+    let mut schedules = Vec::new();
     for number in 1..=count {
-        let schedule = schedule().new_tree(&mut chance)?.current();
-        let run = Run {
-            folder: mount.path.join(format!("schedule {number}")),
-            on_server: server.root.join(format!("schedule {number}")),
-            mount: &mount,
-            relay: &relay,
-        };
-        let logged = mount.log().len();
-        if let Err(what) = run.all(&schedule) {
-            let log = mount.log();
-            let log: Vec<&str> = log[logged..].lines().collect();
-            let log = &log[log.len().saturating_sub(LOG_SHOWN)..];
-            panic!(
-                "FTPFS_TEST_SEED={seed}, schedule {number}: {what}\n{:?}\n{}\n{}",
-                schedule.faults,
-                schedule.ops.iter().map(name).collect::<Vec<_>>().join("\n"),
-                log.join("\n")
-            );
+        schedules.push((number, schedule().new_tree(&mut chance)?.current()));
+    }
+    // They wait most of the time.
+    let side_by_side = schedules.chunks(schedules.len().div_ceil(MOUNTS));
+    let outcomes: Vec<Result<Counts, String>> = thread::scope(|scope| {
+        let running: Vec<_> = side_by_side
+            .map(|part| scope.spawn(|| explore_some(&server, &options, part)))
+            .collect();
+        running
+            .into_iter()
+            .map(|part| part.join().unwrap_or_else(|_| Err("a panic".to_owned())))
+            .collect()
+    });
+    let mut done = Counts::new();
+    for outcome in outcomes {
+        let counts = outcome.map_err(|what| format!("FTPFS_TEST_SEED={seed}, {what}"))?;
+        for (name, count) in counts {
+            *done.entry(name).or_default() += count;
         }
     }
-    let done: Vec<String> = relay
-        .done()
+    let done: Vec<String> = done
         .iter()
         .map(|(name, count)| format!("{count} x {name}"))
         .collect();
@@ -102,6 +100,41 @@ fn explore(kind: ServerKind, options: &[&str]) -> Result<(), Failed> {
         done.join(", ")
     );
     Ok(())
+}
+
+/// How often what was done to connections.
+type Counts = BTreeMap<&'static str, u64>;
+
+/// Runs `schedules` one after another, on a mount of their own.
+fn explore_some(
+    server: &Server,
+    options: &[&str],
+    schedules: &[(u64, Schedule)],
+) -> Result<Counts, String> {
+    let relay = Relay::start(server.address()).map_err(|error| error.to_string())?;
+    let url = format!("ftp://{}@127.0.0.1:{}/", server.user, relay.port);
+    let mount = ModelMount::start(&url, server.password, options)?;
+    for (number, schedule) in schedules {
+        let run = Run {
+            folder: mount.path.join(format!("schedule {number}")),
+            on_server: server.root.join(format!("schedule {number}")),
+            mount: &mount,
+            relay: &relay,
+        };
+        let logged = mount.log().len();
+        if let Err(what) = run.all(schedule) {
+            let log = mount.log();
+            let log: Vec<&str> = log[logged..].lines().collect();
+            let log = &log[log.len().saturating_sub(LOG_SHOWN)..];
+            return Err(format!(
+                "schedule {number}: {what}\n{:?}\n{}\n{}",
+                schedule.faults,
+                schedule.ops.iter().map(name).collect::<Vec<_>>().join("\n"),
+                log.join("\n")
+            ));
+        }
+    }
+    Ok(relay.done())
 }
 
 /// One schedule on its folder.
@@ -289,6 +322,9 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 /// Schedules on each server in each mode: with nine servers, a thousand in all.
 const SCHEDULES: u64 = 56;
+
+/// Mounts that they are divided among.
+const MOUNTS: usize = 4;
 
 /// How long the faults last after the last operation.
 const MOMENT: Duration = Duration::from_secs(1);
