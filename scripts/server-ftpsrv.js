@@ -39,6 +39,9 @@ server.on('login', ({username, password}, resolve, reject) => {
   if (username !== ACCOUNT || password !== PASSWORD) return reject(new Error('Login incorrect'));
   return resolve({root: ROOT});
 });
+// A connection that is reset at the wrong moment would end ftp-srv 4.6 and all its sessions: whoever runs it for others
+// has something that keeps it alive.
+process.on('uncaughtException', (error) => log.error(error));
 process.on('SIGUSR1', () => {
   // Its sessions are no processes that a test could kill.
   for (const {connector, commandSocket} of Object.values(server.connections)) {
