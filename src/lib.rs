@@ -31,7 +31,7 @@
 //! 1. A session returns to the pool only when idle and in a known state. Dropping an unfinished transfer discards or
 //!    drains it in the background, never on a user's time.
 //! 2. Nobody asks for a second lease while holding one. A retry reconnects inside its lease.
-//! 3. Metadata is never starved by data: leases for data are at most all sessions but one.
+//! 3. Metadata is never starved by data: leases for data are at most all sessions but one; a file of up to 64 KiB that is sent counts as metadata.
 //! 4. Only idempotent operations are retried, on a lost connection only. After a lost reply to any other the server is
 //!    asked what happened. An `APPE` repeated blindly doubles data.
 //! 5. A change that the server confirmed while a listing was on its way is applied to that listing; one in doubt keeps

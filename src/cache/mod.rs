@@ -222,7 +222,7 @@ impl Remote {
     /// What is remembered is what is shown: one listing is looked at for this alone.
     async fn stat_unveiled(&self, path: &RemotePath) -> Result<Option<Item>> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
-        let listing = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(&dir, |_| {}))?;
+        let listing = on_session!(self.pool(), Purpose::Brief, Retry::Idempotent, session => session.list(&dir, |_| {}))?;
         let found = listing
             .entries
             .into_iter()
@@ -330,7 +330,7 @@ impl Remote {
             return Ok(target);
         }
         let dir = path.parent().unwrap_or_else(RemotePath::root);
-        let targets = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.link_targets(&dir))?;
+        let targets = on_session!(self.pool(), Purpose::Brief, Retry::Idempotent, session => session.link_targets(&dir))?;
         let mut found = None;
         let mut listings = self.listings();
         for (name, target) in targets {
@@ -384,7 +384,7 @@ impl Remote {
     /// server has said that it is whole: most who read a folder look at its files.
     async fn ask_listing(&self, dir: &RemotePath, early: &mut Option<Early>) -> Result<Listing> {
         let first = self.listings().known(dir).is_none();
-        let listed = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(dir, |entries| {
+        let listed = on_session!(self.pool(), Purpose::Brief, Retry::Idempotent, session => session.list(dir, |entries| {
             if first && early.is_none() {
                 *early = self.settle_early(dir, entries);
             }

@@ -149,7 +149,7 @@ impl Remote {
         let done = on_session!(self.pool(), Retry::Never, session => session.symlink(target, path));
         self.settle_doubt(path, done, Expected::Link).await?;
         let dir = path.parent().unwrap_or_else(RemotePath::root);
-        let targets = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.link_targets(&dir))?;
+        let targets = on_session!(self.pool(), Purpose::Brief, Retry::Idempotent, session => session.link_targets(&dir))?;
         let made = targets.into_iter().find(|(name, _)| name == path.name());
         if made.as_ref().is_none_or(|(_, made)| made != target) {
             self.remove_file(path).await?;

@@ -44,7 +44,7 @@ impl Remote {
             // "File name not allowed" (RFC 959 s4.2.2).
             Err(error) if error.kind == ErrorKind::Refused(553) => Some(Ok(false)),
             Ok(()) => {
-                let listing = on_session!(self.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(&dir, |_| {}));
+                let listing = on_session!(self.pool(), Purpose::Brief, Retry::Idempotent, session => session.list(&dir, |_| {}));
                 let has =
                     |listing: ftp::Listing| listing.entries.iter().any(|entry| entry.name == name);
                 Some(listing.map(has))

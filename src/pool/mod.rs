@@ -35,8 +35,8 @@ pub struct PoolConfig {
 pub enum Purpose {
     /// Commands: short.
     Metadata,
-    /// Listings: short, but on a data connection.
-    Listing,
+    /// Listings, and small files that are sent: short, but on a data connection.
+    Brief,
     /// The content of files: these take at most all sessions but one.
     Data,
 }
@@ -188,7 +188,7 @@ impl Pool {
     async fn permits(&self, purpose: Purpose) -> Permits {
         const OPEN: &str = "the semaphores are never closed";
         let data = match purpose {
-            Purpose::Metadata | Purpose::Listing => None,
+            Purpose::Metadata | Purpose::Brief => None,
             Purpose::Data => Some(self.inner.data.clone().acquire_owned().await.expect(OPEN)),
         };
         let session = self

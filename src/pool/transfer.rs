@@ -108,7 +108,25 @@ impl Upload {
     ///
     /// A connection lost before the server agreed to the transfer is replaced: nothing has happened then.
     pub async fn open(pool: &Pool, file: &RemotePath, kind: UploadKind) -> Result<Self> {
-        let mut lease = pool.lease(Purpose::Data).await?;
+        Self::open_for(pool, Purpose::Data, file, kind).await
+    }
+
+    /// Starts to send the whole of `file`, of `size` bytes: a small one may have the session that is kept for what is short.
+    pub async fn store(pool: &Pool, file: &RemotePath, size: u64) -> Result<Self> {
+        let purpose = match size {
+            0..=SMALL => Purpose::Brief,
+            _ => Purpose::Data,
+        };
+        Self::open_for(pool, purpose, file, UploadKind::Store).await
+    }
+
+    async fn open_for(
+        pool: &Pool,
+        purpose: Purpose,
+        file: &RemotePath,
+        kind: UploadKind,
+    ) -> Result<Self> {
+        let mut lease = pool.lease(purpose).await?;
         let stream = match lease.upload(kind, file).await {
             // STOR again changes nothing more; APPE has not added anything before a byte was sent.
             Err(error) if error.is_connection() => {
@@ -250,3 +268,6 @@ impl Unconfirmed {
         }
     }
 }
+
+/// Longest file that is on its way for no longer than a listing.
+const SMALL: u64 = 64 << 10;

@@ -142,7 +142,7 @@ async fn rename_over(
 
 /// Removes what is in `folder`, and it.
 async fn remove(remote: &Remote, folder: &RemotePath) -> Result<()> {
-    let listing = on_session!(remote.pool(), Purpose::Listing, Retry::Idempotent, session => session.list(folder, |_| {}))?;
+    let listing = on_session!(remote.pool(), Purpose::Brief, Retry::Idempotent, session => session.list(folder, |_| {}))?;
     for entry in listing.entries {
         let path = folder.join(&entry.name);
         match entry.kind {
