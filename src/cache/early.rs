@@ -270,6 +270,7 @@ impl Sending {
                 continue;
             }
             if let Some(end) = end {
+                upload.expect(end.0);
                 return Ok(end);
             }
             self.more().await?;

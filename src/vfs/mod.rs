@@ -19,6 +19,7 @@ mod rename;
 mod setattr;
 mod staging;
 mod unlink;
+mod unsent;
 mod writeback;
 
 use std::collections::HashMap;
@@ -50,6 +51,7 @@ pub use inodes::ROOT;
 pub use namespace::{DirEntry, Enough};
 pub use rename::Replace;
 pub use setattr::Change;
+pub use unsent::{Kept, Unsent};
 
 /// How the server's files appear, and where changes are staged.
 #[derive(Clone, Debug)]
@@ -147,6 +149,11 @@ impl Vfs {
             .await
             .map_err(|error| format!("cannot read what an earlier mount left: {error}"))?;
         Ok(vfs)
+    }
+
+    /// The server below.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
     }
 
     /// Sends everything not yet sent, and logs out.

@@ -80,6 +80,17 @@ impl Queued {
     }
 }
 
+/// Whose turn it is.
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// Not its own: something before it has to end first, or a session to become free.
+    Waits,
+    /// It is being made on the server.
+    Runs,
+    /// It could not be made, and is tried again.
+    Rests(Arc<Error>),
+}
+
 /// What is queued for one path, as of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -243,6 +254,33 @@ impl Queue {
             drop(state);
             self.ready.notify_one();
         }
+    }
+
+    /// Tries again at once what rests.
+    pub fn wake_all(&self) {
+        let resting: Vec<u64> = {
+            let state = self.state();
+            let changes = state.changes.iter();
+            let resting = changes.filter(|(_, queued)| queued.resting.is_some());
+            resting.map(|(number, _)| *number).collect()
+        };
+        resting.into_iter().for_each(|number| self.wake(number));
+    }
+
+    /// Everything that is queued, in its order.
+    pub fn all(&self) -> Vec<(RemotePath, Work, Turn)> {
+        let state = self.state();
+        let changes = state.changes.values();
+        changes
+            .map(|queued| {
+                let turn = match &queued.resting {
+                    Some(error) => Turn::Rests(error.clone()),
+                    None if queued.running => Turn::Runs,
+                    None => Turn::Waits,
+                };
+                (queued.path.clone(), queued.work.clone(), turn)
+            })
+            .collect()
     }
 
     /// Whether nothing is queued that bears on `path`.
