@@ -272,7 +272,12 @@ async fn until_the_end(
 /// Answers what `ftpfs status` asks; without that it is a mount all the same.
 fn listen(runtime: &Runtime, folders: &[PathBuf], told: Told) -> Option<Listening> {
     let _inside = runtime.enter();
-    status::listen(folders, told)
+    // Below the mountpoint nobody would find it.
+    let outside = folders
+        .iter()
+        .filter(|folder| !folder.starts_with(&told.mountpoint));
+    let outside: Vec<PathBuf> = outside.cloned().collect();
+    status::listen(&outside, told)
         .inspect_err(|error| warn!(%error, "`ftpfs status` cannot ask this mount: no socket"))
         .ok()
 }

@@ -26,7 +26,7 @@ pub enum Error {
     #[error("the mount has ended")]
     Gone,
     /// Something else.
-    #[error("the mount of {socket} does not answer: {error}")]
+    #[error("the mount behind {socket} does not answer: {error}")]
     Silent {
         /// Where it listens.
         socket: PathBuf,
@@ -118,6 +118,10 @@ impl Mount {
 
     fn silent(&self, error: io::Error) -> Error {
         match error.kind() {
+            io::ErrorKind::WouldBlock => Error::Silent {
+                socket: self.socket.clone(),
+                error: io::ErrorKind::TimedOut.into(),
+            },
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::Gone,
             _ => Error::Silent {
                 socket: self.socket.clone(),

@@ -138,7 +138,7 @@ async fn flush(writer: &mut OwnedWriteHalf, told: &Told) -> io::Result<()> {
                 return answer(writer, &Answer::Flushed(left.map(Unsent::new).collect())).await;
             }
             () = tokio::time::sleep(STEP) => {
-                let totals = Totals::of(&told.vfs.unsent());
+                let totals = Totals::left(&told.vfs);
                 answer(writer, &Answer::Left(totals)).await?;
             }
         }

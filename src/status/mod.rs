@@ -85,19 +85,20 @@ enum Answer {
 pub fn run(setup: &Setup) -> Result<(), String> {
     match setup.question {
         Question::Status(Form::Text) => {
-            let text = match setup.reports()? {
-                reports if reports.is_empty() => NONE.to_owned(),
-                reports => text::of(&reports, stdout().is_terminal()),
-            };
-            print(&text)
+            let (reports, silent) = setup.reports()?;
+            print(&text::of(&reports, stdout().is_terminal()))?;
+            unless_empty(&silent)
         }
         Question::Status(Form::Json) => {
-            let reports = setup.reports()?;
-            print(&(serde_json::to_string_pretty(&reports).map_err(|e| e.to_string())? + "\n"))
+            let (reports, silent) = setup.reports()?;
+            let json = serde_json::to_string_pretty(&reports).map_err(|e| e.to_string())?;
+            print(&(json + "\n"))?;
+            unless_empty(&silent)
         }
         Question::Status(Form::Watch { json: true }) => loop {
-            let line = serde_json::to_string(&setup.reports()?).map_err(|e| e.to_string())?;
-            print(&(line + "\n"))?;
+            let (reports, _) = setup.reports()?;
+            let json = serde_json::to_string(&reports).map_err(|e| e.to_string())?;
+            print(&(json + "\n"))?;
             thread::sleep(SECOND);
         },
         Question::Status(Form::Watch { json: false }) => watch(setup),
@@ -114,17 +115,19 @@ impl Setup {
         }
     }
 
-    fn reports(&self) -> Result<Vec<Report>, String> {
-        let mounts = self.mounts()?.into_iter();
-        let mut reports: Vec<Report> = mounts
-            .filter_map(|mount| match mount.status() {
+    /// What they say, by mountpoint; and of each that does not answer, a sentence.
+    fn reports(&self) -> Result<(Vec<Report>, Vec<String>), String> {
+        let (mut reports, mut silent) = (Vec::new(), Vec::new());
+        for mount in self.mounts()? {
+            match mount.status() {
+                Ok(report) => reports.push(report),
                 // It has ended since it was found.
-                Err(ask::Error::Gone) => None,
-                other => Some(other.map_err(|e| e.to_string())),
-            })
-            .collect::<Result<_, _>>()?;
+                Err(ask::Error::Gone) => {}
+                Err(error) => silent.push(error.to_string()),
+            }
+        }
         reports.sort_by(|a, b| a.mountpoint.cmp(&b.mountpoint));
-        Ok(reports)
+        Ok((reports, silent))
     }
 }
 
@@ -135,17 +138,17 @@ fn watch(setup: &Setup) -> Result<(), String> {
     let mut before: Option<(Instant, Vec<Report>)> = None;
     let mut shown = 0;
     loop {
-        let mut reports = setup.reports()?;
+        let (mut reports, silent) = setup.reports()?;
         let now = Instant::now();
         if let Some((then, before)) = &before {
             for report in &mut reports {
                 report.measure(before, now - *then);
             }
         }
-        let text = match reports.is_empty() {
-            true => NONE.to_owned(),
-            false => text::of(&reports, attended),
-        };
+        let mut text = text::of(&reports, attended);
+        for sentence in &silent {
+            text = text + sentence + "\n";
+        }
         if attended {
             let rows = usize::from(terminal.size().0).saturating_sub(1).max(1);
             let lines: Vec<&str> = text.lines().take(rows).collect();
@@ -175,9 +178,13 @@ fn flush(mounts: &[Mount]) -> Result<(), String> {
             Err(error) => unsent.push(error.to_string()),
         }
     }
-    match unsent.is_empty() {
-        true => Ok(()),
-        false => Err(unsent.join("\n")),
+    unless_empty(&unsent)
+}
+
+fn unless_empty(sentences: &[String]) -> Result<(), String> {
+    match sentences {
+        [] => Ok(()),
+        sentences => Err(sentences.join("\n")),
     }
 }
 
@@ -190,7 +197,5 @@ fn print(text: &str) -> Result<(), String> {
 fn unprinted(error: &std::io::Error) -> String {
     format!("cannot print the status: {error}")
 }
-
-const NONE: &str = "Nothing is mounted by ftpfs.\n";
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! What a mount tells, as it goes over the socket and is printed as JSON.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use super::listen::Told;
 use crate::cache::Usage;
 use crate::ftp::printable;
 use crate::pool::{Direction, Progress, Sessions};
-use crate::vfs::{self, Kept};
+use crate::vfs::{self, Kept, Vfs};
 
 /// One mount.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -140,7 +141,7 @@ impl Report {
                 .pool()
                 .transfers()
                 .iter()
-                .map(|progress| Transfer::new(progress))
+                .map(|progress| Transfer::new(progress, &unsent))
                 .collect(),
             unsent: Totals::of(&unsent),
             changes: unsent.iter().take(MOST_TOLD).map(Unsent::new).collect(),
@@ -177,11 +178,15 @@ impl Report {
 const MOST_TOLD: usize = 1000;
 
 impl Transfer {
-    fn new(progress: &Progress) -> Self {
+    fn new(progress: &Progress, unsent: &[vfs::Unsent]) -> Self {
         let passed = progress.passed_bytes();
         let seconds = progress.elapsed().as_secs_f64();
+        // By the name that it is going to have.
+        let sent = |one: &&vfs::Unsent| one.sent_to.as_ref() == Some(&progress.file);
+        let file = unsent.iter().find(sent);
+        let file = file.map_or(&progress.file, |one| &one.path);
         Self {
-            path: printable(progress.file.as_bytes()),
+            path: printable(file.as_bytes()),
             direction: progress.direction,
             passed_bytes: passed,
             // A file that grows meanwhile has more.
@@ -193,6 +198,16 @@ impl Transfer {
 }
 
 impl Totals {
+    /// What a mount has yet to send.
+    pub(super) fn left(vfs: &Vfs) -> Self {
+        let all = Self::of(&vfs.unsent());
+        let transfers = vfs.remote().pool().transfers();
+        let up = |transfer: &&Arc<Progress>| transfer.direction == Direction::Up;
+        let passed = transfers.iter().filter(up).map(|up| up.passed_bytes());
+        let bytes = all.bytes.saturating_sub(passed.sum());
+        Self { bytes, ..all }
+    }
+
     /// Of all of `unsent`.
     pub(super) fn of(unsent: &[vfs::Unsent]) -> Self {
         Self {

@@ -14,6 +14,9 @@ use crate::pool::Direction;
 
 /// The text of `reports`, with bars where that is wanted.
 pub fn of(reports: &[Report], bars: bool) -> String {
+    if reports.is_empty() {
+        return "Nothing of yours is mounted by ftpfs.\n".to_owned();
+    }
     let texts: Vec<String> = reports.iter().map(|report| one(report, bars)).collect();
     texts.join("\n")
 }
@@ -57,7 +60,8 @@ fn one(report: &Report, bars: bool) -> String {
     if !report.errors.is_empty() {
         text.push_str("  last errors\n");
     }
-    for failure in &report.errors {
+    let older = report.errors.len().saturating_sub(MOST_FAILURES);
+    for failure in &report.errors[older..] {
         let label = format!("    {} ", moment(failure.time));
         paragraph(&mut text, &label, &failure.text);
     }
@@ -66,6 +70,9 @@ fn one(report: &Report, bars: bool) -> String {
 
 /// Changes that are shown one by one; JSON has more.
 const MOST_SHOWN: usize = 10;
+
+/// Failures that are shown, likewise.
+const MOST_FAILURES: usize = 5;
 
 fn mounted(report: &Report) -> String {
     let now = Timestamp::now().as_second();

@@ -1,5 +1,7 @@
 //! What the server has yet to get: told to those who look, and sent at once for those who ask.
 
+use std::collections::HashSet;
+
 use tracing::debug;
 
 use super::queue::{Turn, Work};
@@ -15,6 +17,8 @@ pub struct Unsent {
     pub what: &'static str,
     /// Bytes to be sent for it.
     pub bytes: u64,
+    /// Where a part of it may be on the server.
+    pub sent_to: Option<RemotePath>,
     /// Why the server does not have it yet.
     pub kept: Kept,
 }
@@ -37,27 +41,33 @@ pub enum Kept {
 impl Vfs {
     /// What the server has yet to get, in the order of the changes; then what is not queued.
     pub fn unsent(&self) -> Vec<Unsent> {
-        let queued = self
-            .queue
-            .all()
-            .into_iter()
-            .map(|(path, work, turn)| Unsent {
+        let mut contents = HashSet::new();
+        let mut unsent = Vec::new();
+        for (path, work, turn) in self.queue.all() {
+            let (mut bytes, mut sent_to) = (0, None);
+            if let Work::Send { ino, content } = work {
+                // Closed more than once, it is sent once.
+                if !contents.insert(content) {
+                    continue;
+                }
+                let staged = self.staged(ino);
+                if let Some(staged) = staged.filter(|staged| staged.content() == content) {
+                    let state = staged.state();
+                    (bytes, sent_to) = (state.unsent_bytes(), state.sent_to.clone());
+                }
+            }
+            unsent.push(Unsent {
                 path,
                 what: name(&work),
-                bytes: match work {
-                    Work::Send { ino, content } => self
-                        .staged(ino)
-                        .filter(|staged| staged.content() == content)
-                        .map_or(0, |staged| staged.state().unsent_bytes()),
-                    _ => 0,
-                },
+                bytes,
+                sent_to,
                 kept: match turn {
                     Turn::Waits => Kept::Waits,
                     Turn::Runs => Kept::Runs,
                     Turn::Rests(error) => Kept::Rests(error.to_string()),
                 },
             });
-        let mut unsent: Vec<Unsent> = queued.collect();
+        }
         let staged = self.inodes().staged();
         let staged = staged.into_iter().filter(|&ino| !self.is_queued(ino));
         unsent.extend(staged.filter_map(|ino| self.unsent_file(ino)));
@@ -74,6 +84,7 @@ impl Vfs {
             path,
             what: FILE,
             bytes: state.unsent_bytes(),
+            sent_to: state.sent_to.clone(),
             kept: match untold.or_else(|| state.failed.clone()) {
                 Some(error) => Kept::Failed(error),
                 None => Kept::Open,
