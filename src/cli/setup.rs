@@ -292,6 +292,7 @@ mod tests {
             home: None,
             credentials_directory: None,
             state_home: Some(folder.path().to_owned()),
+            runtime: None,
             password: None,
             ask: None,
         };

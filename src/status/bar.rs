@@ -23,7 +23,7 @@ pub struct Flushing(ProgressBar);
 
 /// One that shows nothing yet.
 pub fn flushing() -> Flushing {
-    Flushing(ProgressBar::new(0).with_style(style("{bar:30} {msg}")))
+    Flushing(ProgressBar::new(0).with_style(style("[{bar:30}] {msg}")))
 }
 
 impl Flushing {
