@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_bar_is_as_long_as_what_is_done() {
-        assert_eq!(drawn(9, 18), "========>");
+        assert_eq!(drawn(0, 18), "");
+        assert_eq!(drawn(9, 18), "=========>");
         assert_eq!(drawn(18, 18), "=".repeat(18));
     }
 }
