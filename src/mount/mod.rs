@@ -207,12 +207,16 @@ fn serve_on(
     raise_read_ahead(&mounted);
     let told = Told {
         source: setup.mount.source.clone(),
-        mountpoint: place.to_string().into(),
+        mountpoint: match place {
+            Place::Folder(path) => path.clone(),
+            // Another process's may have the same number.
+            descriptor => format!("{descriptor} of process {}", std::process::id()).into(),
+        },
         since: SystemTime::now(),
         vfs: vfs.clone(),
         recent,
     };
-    // Until all is sent, and the process ends.
+    // Until all is sent, and the process ends. Who started us may ask at once.
     let _listening = listen(runtime, &setup.mount.sockets, told);
     if let Some(notice) = notice.take() {
         notice

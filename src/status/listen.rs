@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use super::report::{Report, Totals, Unsent};
 use super::{Answer, Request, place};
 use crate::log::Recent;
-use crate::vfs::{Kept, Vfs};
+use crate::vfs::Vfs;
 
 /// What a mount tells of itself.
 #[derive(Debug)]
@@ -133,9 +133,8 @@ async fn flush(writer: &mut OwnedWriteHalf, told: &Told) -> io::Result<()> {
         tokio::select! {
             sent = &mut sending => {
                 let left = sent.map_err(io::Error::other)?;
-                // What a program has open was sent as it was when we were asked.
-                let left = left.iter().filter(|one| one.kept != Kept::Open);
-                return answer(writer, &Answer::Flushed(left.map(Unsent::new).collect())).await;
+                let left = left.iter().map(Unsent::new).collect();
+                return answer(writer, &Answer::Flushed(left)).await;
             }
             () = tokio::time::sleep(STEP) => {
                 let totals = Totals::left(&told.vfs);

@@ -1,5 +1,6 @@
 //! What a mount tells, as it goes over the socket and is printed as JSON.
 
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -126,7 +127,7 @@ impl Report {
         let recent = told.recent.all().into_iter();
         Self {
             source: told.source.clone(),
-            mountpoint: told.mountpoint.display().to_string(),
+            mountpoint: printable(told.mountpoint.as_os_str().as_bytes()),
             process: std::process::id(),
             since: unix(told.since),
             sessions: remote.pool().sessions(),

@@ -179,7 +179,7 @@ impl Vfs {
                 });
             }
         }
-        for (path, error) in self.queue.quiet().await {
+        for (path, error) in self.queue.quiet(u64::MAX).await {
             let reason = error.map_or_else(String::new, |error| format!(": {error}"));
             unsent.push(format!(
                 "{path}: not on the server yet{reason}; it is kept, and sent by the next mount"

@@ -333,24 +333,32 @@ impl Queue {
         .await
     }
 
-    /// Waits until only changes are left that rest, or wait for such; what is left, and why.
-    pub async fn quiet(&self) -> Vec<(RemotePath, Option<Arc<Error>>)> {
+    /// The number of the latest change.
+    pub fn last_number(&self) -> u64 {
+        self.state().last
+    }
+
+    /// Waits until of the changes up to `last` only those are left that rest, or wait for such; what is left, and why.
+    pub async fn quiet(&self, last: u64) -> Vec<(RemotePath, Option<Arc<Error>>)> {
         let mut progress = self.progress.0.subscribe();
         loop {
             {
                 let mut state = self.state();
-                let held: Vec<u64> = state.changes.keys().copied().collect();
+                let held: Vec<u64> = state.changes.range(..=last).map(|(&n, _)| n).collect();
                 for number in held {
                     if state.release(number) {
                         self.ready.notify_one();
                     }
                 }
-                let busy =
-                    !state.ready.is_empty() || state.changes.values().any(|queued| queued.running);
+                let busy = state.ready.range(..=last).next().is_some()
+                    || state
+                        .changes
+                        .range(..=last)
+                        .any(|(_, queued)| queued.running);
                 if !busy {
-                    let left = state.changes.values();
+                    let left = state.changes.range(..=last);
                     return left
-                        .map(|queued| (queued.path.clone(), queued.resting.clone()))
+                        .map(|(_, queued)| (queued.path.clone(), queued.resting.clone()))
                         .collect();
                 }
             }
@@ -575,7 +583,7 @@ mod tests {
         assert_eq!(queue.next().await.0, number);
         queue.rest(number, Arc::new(Error::NotFound));
         assert!(queue.settled(&path("/d")).await.is_err());
-        assert_eq!(queue.quiet().await.len(), 1);
+        assert_eq!(queue.quiet(u64::MAX).await.len(), 1);
         queue.wake(number);
         assert_eq!(queue.next().await.0, number);
         queue.end(number);

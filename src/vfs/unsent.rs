@@ -92,22 +92,35 @@ impl Vfs {
         })
     }
 
-    /// Sends all that was written until now, open files included, and tries again what could not be sent; what the server
-    /// lacks after that.
+    /// Sends all that was written until now, open files included, and tries again what could not be sent; what of it the
+    /// server lacks after that.
     ///
     /// Not cancel safe: an upload may break off.
     pub async fn send_all(&self) -> Vec<Unsent> {
         self.queue.wake_all();
-        self.queue.quiet().await;
+        self.queue.quiet(self.queue.last_number()).await;
         let staged = self.inodes().staged();
         for ino in staged {
             if let Err(error) = self.send_now(ino).await {
                 debug!(ino, %error, "not sent, though asked for");
             }
         }
-        // What was just queued.
-        self.queue.quiet().await;
-        self.unsent()
+        // What was just queued, and not what others go on to change.
+        let left = self.queue.quiet(self.queue.last_number()).await;
+        let mut unsent = self.unsent();
+        unsent.retain_mut(|one| match &one.kept {
+            Kept::Open => false,
+            Kept::Rests(_) | Kept::Failed(_) => true,
+            Kept::Waits | Kept::Runs => {
+                let found = left.iter().find(|(path, _)| *path == one.path);
+                if let Some((_, Some(error))) = found {
+                    // Tried again by now.
+                    one.kept = Kept::Rests(error.to_string());
+                }
+                found.is_some()
+            }
+        });
+        unsent
     }
 
     /// Sends the file `ino` if it is not queued, or queues it where that is how files are sent.
