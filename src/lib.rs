@@ -4,11 +4,13 @@
 //! ```text
 //! main -> cli -> mount -> fuse -> vfs -> cache -> pool -> ftp          (sys: the one leaf with unsafe calls)
 //!             -> probe ----------------> cache
+//!             -> status ---------> vfs
 //! ```
 //! Arrows are imports, and point down only. Each layer is one concrete type: [`cli::from_process`] reads a [`mount::Setup`],
 //! [`mount::run`] composes, [`fuse::Adapter`] turns the kernel's questions into calls of [`vfs::Vfs`], which gives them
 //! filesystem meaning over [`cache::Remote`], the server seen through memory, which leases sessions from
-//! [`pool::Pool`], which opens them by [`ftp::Session`]. [`probe::run`] asks those below what a mount could do.
+//! [`pool::Pool`], which opens them by [`ftp::Session`]. [`probe::run`] asks those below what a mount could do;
+//! [`status::run`] asks the mounts that are there, each of which answers by [`status::listen`].
 //!
 //! # Words
 //! Beside those of RFC 959 (control connection, data connection, reply, session, transfer) and of FUSE (inode, lookup
@@ -50,11 +52,13 @@
 
 pub mod cache;
 pub mod cli;
+pub mod columns;
 pub mod ftp;
 pub mod fuse;
 pub mod log;
 pub mod mount;
 pub mod pool;
 pub mod probe;
+pub mod status;
 pub mod sys;
 pub mod vfs;

@@ -1,17 +1,19 @@
 //! Where the log goes, and how much of it.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, stderr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use rustix::io::Errno;
 use syslog_tracing::{Facility, Options, Syslog};
 use tracing::field::Field;
-use tracing::{Event, Subscriber, info, warn};
+use tracing::{Event, Level, Subscriber, info, warn};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::{Context, SubscriberExt};
@@ -42,7 +44,12 @@ pub struct Detail {
     filter: reload::Handle<EnvFilter, Registry>,
     /// Each request and command.
     all: AtomicBool,
+    recent: Recent,
 }
+
+/// The latest warnings and errors of the log, the oldest first. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Recent(Arc<Mutex<VecDeque<(SystemTime, String)>>>);
 
 /// Starts logging for the whole process. To be called after the fork, before any thread.
 ///
@@ -62,18 +69,26 @@ pub fn start(config: &LogConfig, ground: Ground) -> Result<Detail, String> {
         }
         (None, Ground::Back) => to_system(),
     };
+    let recent = Recent::default();
     tracing_subscriber::registry()
         .with(filter)
         .with(output)
         .with(Awaited)
+        .with(recent.clone())
         .init();
     Ok(Detail {
         filter: handle,
         all: AtomicBool::new(config.debug),
+        recent,
     })
 }
 
 impl Detail {
+    /// The latest warnings and errors.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     /// Logs each request and command from now on, or what is usual if that is done already.
     pub fn switch(&self) {
         let all = !self.all.fetch_xor(true, Ordering::Relaxed);
@@ -150,6 +165,43 @@ impl<S: Subscriber> Layer<S> for Awaited {
         awaited
     }
 }
+
+impl Recent {
+    /// When each was logged, and what it says.
+    pub fn all(&self) -> Vec<(SystemTime, String)> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().cloned().collect()
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Recent {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        if *event.metadata().level() > Level::WARN {
+            return;
+        }
+        // The path first and what happened last, however the event has them.
+        let (mut path, mut error, mut others, mut message) =
+            <(String, String, String, String)>::default();
+        event.record(&mut |field: &Field, value: &dyn Debug| match field.name() {
+            "path" => path = format!("{value:?}: "),
+            "error" => error = format!("{value:?}"),
+            "message" => message = format!("{value:?}"),
+            name => others += &format!(", {name} {value:?}"),
+        });
+        let text = match error.as_str() {
+            "" => format!("{path}{message}{others}"),
+            error => format!("{path}{message}{others}: {error}"),
+        };
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == RECENT {
+            kept.pop_front();
+        }
+        kept.push_back((SystemTime::now(), text));
+    }
+}
+
+/// As many as one looks through.
+const RECENT: usize = 20;
 
 #[cfg(test)]
 mod tests {

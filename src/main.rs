@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use ftpfs::cli::{Error, Guise, Order, Verbosity, from_process, write_papers};
-use ftpfs::{mount, probe};
+use ftpfs::{mount, probe, status};
 
 fn main() -> ExitCode {
     match from_process().and_then(carry_out) {
@@ -17,6 +17,7 @@ fn carry_out(order: Order) -> Result<(), Error> {
         Order::Nothing => Ok(()),
         Order::Papers(folder) => write_papers(&folder).map_err(Error::Failed),
         Order::Probe(setup) => probe::run(*setup).map_err(Error::Failed),
+        Order::Status(setup) => status::run(&setup).map_err(Error::Failed),
         Order::Mount(setup, verbosity) => {
             let made = format!("{} mounted on {}.", setup.mount.source, setup.mount.place);
             mount::run(*setup).map_err(|error| Error::Failed(error.to_string()))?;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use lru::LruCache;
+use serde::{Deserialize, Serialize};
 
 /// One version of one file's content. Content of two versions never shares a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,8 +12,20 @@ pub struct ContentKey(pub u64);
 #[derive(Debug)]
 pub struct Blocks {
     blocks: LruCache<(ContentKey, u64), Block>,
-    used_bytes: u64,
-    capacity_bytes: u64,
+    usage: Usage,
+}
+
+/// What the cache holds, and how well it serves.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Bytes held.
+    pub used_bytes: u64,
+    /// Bytes held at most.
+    pub capacity_bytes: u64,
+    /// Bytes that were asked for.
+    pub asked_bytes: u64,
+    /// Those of them that were there at once.
+    pub found_bytes: u64,
 }
 
 /// Length of a block: as long as the kernel's longest read, so that most reads touch one or two.
@@ -41,8 +54,10 @@ impl Blocks {
     pub fn new(capacity_bytes: u64) -> Self {
         Self {
             blocks: LruCache::unbounded(),
-            used_bytes: 0,
-            capacity_bytes,
+            usage: Usage {
+                capacity_bytes,
+                ..Usage::default()
+            },
         }
     }
 
@@ -55,14 +70,14 @@ impl Blocks {
             let stop = end.min((index + 1) * BLOCK);
             let block = self.blocks.get_or_insert_mut((key, index), Block::default);
             let slice = bytes.slice((at - offset) as usize..(stop - offset) as usize);
-            self.used_bytes += block.insert(at, &slice);
+            self.usage.used_bytes += block.insert(at, &slice);
             at = stop;
         }
-        while self.used_bytes > self.capacity_bytes {
+        while self.usage.used_bytes > self.usage.capacity_bytes {
             let Some((_, block)) = self.blocks.pop_lru() else {
                 break;
             };
-            self.used_bytes -= block.len();
+            self.usage.used_bytes -= block.len();
         }
     }
 
@@ -91,13 +106,19 @@ impl Blocks {
     /// Lets go of the block that holds `offset`.
     pub fn forget(&mut self, key: ContentKey, offset: u64) {
         if let Some(block) = self.blocks.pop(&(key, offset / BLOCK)) {
-            self.used_bytes -= block.len();
+            self.usage.used_bytes -= block.len();
         }
     }
 
-    /// Bytes held.
-    pub fn used_bytes(&self) -> u64 {
-        self.used_bytes
+    /// Counts a read of `asked` bytes, of which the first `found` were there.
+    pub fn count(&mut self, asked: u64, found: u64) {
+        self.usage.asked_bytes += asked;
+        self.usage.found_bytes += found;
+    }
+
+    /// What is held, and what was found.
+    pub fn usage(&self) -> Usage {
+        self.usage
     }
 }
 
@@ -184,7 +205,7 @@ mod tests {
         blocks.insert(KEY, 11, &Bytes::from_static(b"xxdx"));
         assert_eq!(read(&mut blocks, 10, 20), b"abcde");
         assert_eq!(read(&mut blocks, 9, 20), b"");
-        assert_eq!(blocks.used_bytes(), 5);
+        assert_eq!(blocks.usage().used_bytes, 5);
     }
 
     #[test]
@@ -194,7 +215,7 @@ mod tests {
         for index in 0..3 {
             blocks.insert(KEY, index * BLOCK, &full);
         }
-        assert_eq!(blocks.used_bytes(), 2 * BLOCK);
+        assert_eq!(blocks.usage().used_bytes, 2 * BLOCK);
         assert!(read(&mut blocks, 0, 1).is_empty());
         assert_eq!(read(&mut blocks, BLOCK, 3 * BLOCK).len() as u64, 2 * BLOCK);
     }
@@ -210,7 +231,7 @@ mod tests {
                 blocks.insert(KEY, offset, &Bytes::from(bytes));
                 known.extend(offset..offset + length as u64);
             }
-            prop_assert_eq!(blocks.used_bytes(), known.len() as u64);
+            prop_assert_eq!(blocks.usage().used_bytes, known.len() as u64);
             for &(offset, length) in &pieces {
                 let found = read(&mut blocks, offset, offset + length as u64);
                 let wanted: Vec<u8> = (offset..offset + length as u64).map(content).collect();

@@ -251,6 +251,9 @@ impl Sending {
         let mut at = 0;
         loop {
             let Goal { ready, end } = *self.goals.borrow_and_update();
+            if let Some((size, _)) = end {
+                upload.expect(size);
+            }
             if at < ready {
                 let length = (ready - at).min(PIECE) as usize;
                 // Before it is read: whoever changes these bytes from here on sees that it may be too late.

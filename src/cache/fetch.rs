@@ -66,6 +66,7 @@ impl Fetch {
         let mut fresh = BytesMut::new();
         let begun = *at;
         let mut download = self.open(begun, &mut fresh).await?;
+        download.expect(size - begun);
         loop {
             let Wishes {
                 demanded,

@@ -36,6 +36,7 @@ use blocks::{Blocks, ContentKey};
 use exact::Early;
 use listings::{Listings, Lookup, Told};
 
+pub use blocks::Usage;
 pub use early::{EarlyStore, UntilThen};
 pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
@@ -120,6 +121,12 @@ impl Remote {
                 },
             }),
         }
+    }
+
+    /// What the memory for contents holds, and how well it serves.
+    pub fn usage(&self) -> Usage {
+        let blocks = self.inner.blocks.lock().expect("no panic while locked");
+        blocks.usage()
     }
 
     /// The sessions below.

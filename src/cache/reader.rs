@@ -154,7 +154,11 @@ impl Content {
             // Before looking, so that no step is missed between looking and waiting.
             progress.as_mut().enable();
             if at < end {
-                at = self.blocks().collect(self.key, at, end, &mut found);
+                let mut blocks = self.blocks();
+                at = blocks.collect(self.key, at, end, &mut found);
+                if first {
+                    blocks.count(end - offset, at - offset);
+                }
             }
             let (ahead, failure) = self.plan(offset, at, end, first, &mut failures_seen);
             first = false;

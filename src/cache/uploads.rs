@@ -419,6 +419,7 @@ impl Remote {
             Err(error) if error.is_refusal() => return Err(self.why_not_stored(path, error).await),
             Err(error) => return Err(error.into()),
         };
+        upload.expect(range.end - range.start);
         let mut at = range.start;
         while at < range.end {
             let length = (range.end - at).min(PIECE) as usize;

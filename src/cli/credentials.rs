@@ -31,6 +31,8 @@ pub struct Surroundings {
     pub credentials_directory: Option<PathBuf>,
     /// `$XDG_STATE_HOME`, where it is an absolute path.
     pub state_home: Option<PathBuf>,
+    /// `$XDG_RUNTIME_DIR`, where it is an absolute path.
+    pub runtime: Option<PathBuf>,
     /// `$FTPFS_PASSWORD`.
     pub password: Option<Secret>,
     /// Asks at the terminal with the given words; `None` = there is no terminal.
@@ -191,6 +193,7 @@ mod tests {
             home: None,
             credentials_directory: None,
             state_home: None,
+            runtime: None,
             password: None,
             ask: None,
         }

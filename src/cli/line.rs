@@ -15,7 +15,7 @@ use super::table::{Group, Spec, TABLE, Takes};
     name = "ftpfs",
     version,
     long_version = LONG_VERSION,
-    override_usage = "ftpfs [OPTIONS] <URL> <MOUNTPOINT>\n       ftpfs probe [OPTIONS] <URL>\n       ftpfs papers <FOLDER>",
+    override_usage = "ftpfs [OPTIONS] <URL> <MOUNTPOINT>\n       ftpfs probe [OPTIONS] <URL>\n       ftpfs status [OPTIONS] [MOUNTPOINT]\n       ftpfs flush [MOUNTPOINT]\n       ftpfs papers <FOLDER>",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
@@ -59,6 +59,37 @@ pub struct ProbeLine {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// Print what your mounts are doing
+///
+/// Of each mount on this machine that is yours: its sessions with the server, what has crossed the
+/// wire, the cache, what is not sent yet and why, transfers that are going on, and the last errors
+/// with the server's words.
+#[derive(Parser)]
+#[command(name = "status")]
+pub struct StatusLine {
+    /// Of this mount alone
+    #[arg(value_name = "MOUNTPOINT", value_hint = ValueHint::DirPath)]
+    pub mountpoint: Option<PathBuf>,
+    /// Print it anew every second, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// Print JSON, for programs: a list with an object for each mount
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Wait until all that was written is on the server
+///
+/// Tries again at once what could not be sent. Exit status: 0 when the server has all, 1 if
+/// something cannot be sent; what, and why, is printed.
+#[derive(Parser)]
+#[command(name = "flush")]
+pub struct FlushLine {
+    /// In this mount alone; without it, in all of yours
+    #[arg(value_name = "MOUNTPOINT", value_hint = ValueHint::DirPath)]
+    pub mountpoint: Option<PathBuf>,
 }
 
 /// Write man pages, and completions for bash, zsh and fish
@@ -149,6 +180,10 @@ First mount:
 What will work there, and what not:
   ftpfs probe ftpes://bob@ftp.example.org/
 
+What your mounts are doing, and waiting until all is sent:
+  ftpfs status --watch
+  ftpfs flush ~/ftp
+
 The password is looked for in this order: the URL (ftp://bob:secret@host/), a credentials file,
 $FTPFS_PASSWORD, ~/.netrc, the terminal. A credentials file has mode 0600 and the lines
   username=bob
@@ -170,8 +205,12 @@ pub fn command() -> Command {
         matches!(spec.group, Group::Login | Group::Connection)
             || ["tz", "charset"].contains(&spec.name)
     });
-    with_flags(Line::command(), |spec| spec.group != Group::Hidden)
-        .subcommands([probe, PapersLine::command()])
+    with_flags(Line::command(), |spec| spec.group != Group::Hidden).subcommands([
+        probe,
+        StatusLine::command(),
+        FlushLine::command(),
+        PapersLine::command(),
+    ])
 }
 
 /// The command of mount(8), which knows `-o` lists only.

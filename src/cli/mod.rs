@@ -24,13 +24,17 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use thiserror::Error;
 
 use self::credentials::Surroundings;
-use self::line::{HelperLine, Line, PapersLine, ProbeLine, Written, command, helper_command};
+use self::line::{
+    FlushLine, HelperLine, Line, PapersLine, ProbeLine, StatusLine, Written, command,
+    helper_command,
+};
 use self::options::{Raw, Unknown};
 pub use self::papers::write as write_papers;
 use crate::ftp::config::Secret;
 use crate::ftp::url::Location;
+use crate::status::{Form, Question};
 use crate::sys;
-use crate::{mount, probe};
+use crate::{mount, probe, status};
 
 /// What the process is to do.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub enum Order {
     Mount(Box<mount::Setup>, Verbosity),
     /// Learn what a server can do, and print it.
     Probe(Box<probe::Setup>),
+    /// Ask the mounts that there are.
+    Status(status::Setup),
     /// Write man pages and completions below this folder.
     Papers(PathBuf),
     /// Nothing: the arguments are fine, and that was all that was asked.
@@ -130,32 +136,37 @@ pub fn from_process() -> Result<Order, Error> {
     // Only now: what was just erased is shown to no user's own process then.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|e| Error::Failed(format!("cannot keep passwords out of core dumps: {e}")))?;
-    let request = match parse(&arguments)? {
-        Asked::Papers(folder) => return Ok(Order::Papers(folder)),
-        Asked::Server(request) => request,
-    };
-    let password = match password {
-        Some(text) => {
-            Some(Secret::new(text.into_string().map_err(|_| {
-                Error::Failed("$FTPFS_PASSWORD is not UTF-8".to_owned())
-            })?))
-        }
-        None => None,
-    };
     let folder = |name| {
         std::env::var_os(name)
             .map(PathBuf::from)
             .filter(|p| p.is_absolute())
     };
-    let surroundings = Surroundings {
+    let mut surroundings = Surroundings {
         home: folder("HOME"),
         credentials_directory: folder("CREDENTIALS_DIRECTORY"),
         state_home: folder("XDG_STATE_HOME"),
-        password,
+        runtime: folder("XDG_RUNTIME_DIR"),
+        password: None,
         ask: stdin()
             .is_terminal()
             .then_some(|prompt| rpassword::prompt_password(prompt)),
     };
+    let request = match parse(&arguments)? {
+        Asked::Papers(folder) => return Ok(Order::Papers(folder)),
+        Asked::Mounts(mountpoint, question) => {
+            return Ok(Order::Status(status::Setup {
+                folders: setup::sockets(&surroundings),
+                mountpoint,
+                question,
+            }));
+        }
+        Asked::Server(request) => request,
+    };
+    if let Some(text) = password {
+        let text = text.into_string();
+        let text = text.map_err(|_| Error::Failed("$FTPFS_PASSWORD is not UTF-8".to_owned()))?;
+        surroundings.password = Some(Secret::new(text));
+    }
     order(*request, &surroundings)
 }
 
@@ -197,6 +208,8 @@ fn order(request: Request, surroundings: &Surroundings) -> Result<Order, Error> 
 enum Asked {
     /// Something about a server.
     Server(Box<Request>),
+    /// Something about the mount here, or all there are.
+    Mounts(Option<PathBuf>, Question),
     /// Papers, below this folder.
     Papers(PathBuf),
 }
@@ -229,6 +242,19 @@ fn parse(arguments: &[OsString]) -> Result<Asked, Error> {
     let matches = command().try_get_matches_from(arguments)?;
     match matches.subcommand() {
         Some(("probe", matches)) => parse_probe(matches).map(server),
+        Some(("status", matches)) => {
+            let line = StatusLine::from_arg_matches(matches)?;
+            let form = match (line.watch, line.json) {
+                (true, json) => Form::Watch { json },
+                (false, true) => Form::Json,
+                (false, false) => Form::Text,
+            };
+            Ok(Asked::Mounts(line.mountpoint, Question::Status(form)))
+        }
+        Some(("flush", matches)) => {
+            let line = FlushLine::from_arg_matches(matches)?;
+            Ok(Asked::Mounts(line.mountpoint, Question::Flush))
+        }
         Some(("papers", matches)) => {
             let line = PapersLine::from_arg_matches(matches)?;
             Ok(Asked::Papers(line.folder))
@@ -321,7 +347,7 @@ mod tests {
         let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         match parse(&arguments)? {
             Asked::Server(request) => Ok(*request),
-            Asked::Papers(_) => panic!("{line}: papers"),
+            Asked::Papers(_) | Asked::Mounts(..) => panic!("{line}: of no server"),
         }
     }
 

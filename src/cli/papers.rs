@@ -17,8 +17,10 @@ use super::table::{Group, TABLE, Takes};
 /// # Errors
 /// What the system says of a file, with its path.
 pub fn write(folder: &Path) -> Result<(), String> {
-    let probe = command().find_subcommand("probe").cloned();
-    let probe = probe.unwrap_or_default().name("ftpfs-probe");
+    let of = |name: &str| {
+        let found = command().find_subcommand(name).cloned();
+        found.unwrap_or_default().name(format!("ftpfs-{name}"))
+    };
     let completions = |shell| {
         let mut text = Vec::new();
         generate(shell, &mut command(), "ftpfs", &mut text);
@@ -29,7 +31,18 @@ pub fn write(folder: &Path) -> Result<(), String> {
     };
     for (path, text) in [
         ("man/man1/ftpfs.1", page(command(), "1", lessons())?),
-        ("man/man1/ftpfs-probe.1", page(probe, "1", Roff::new())?),
+        (
+            "man/man1/ftpfs-probe.1",
+            page(of("probe"), "1", Roff::new())?,
+        ),
+        (
+            "man/man1/ftpfs-status.1",
+            page(of("status"), "1", Roff::new())?,
+        ),
+        (
+            "man/man1/ftpfs-flush.1",
+            page(of("flush"), "1", Roff::new())?,
+        ),
         (
             "man/man8/mount.ftpfs.8",
             page(helper_command(), "8", words())?,
@@ -69,6 +82,10 @@ fn page(command: Command, section: &str, more: Roff) -> io::Result<Vec<u8>> {
         bold("ftpfs"),
         roman("(1), "),
         bold("ftpfs-probe"),
+        roman("(1), "),
+        bold("ftpfs-status"),
+        roman("(1), "),
+        bold("ftpfs-flush"),
         roman("(1), "),
         bold("mount.ftpfs"),
         roman("(8), "),

@@ -70,6 +70,7 @@ pub fn setup(
             no_atime: raw.no_atime,
             synchronous: raw.synchronous,
             dir_synchronous: raw.dir_synchronous,
+            sockets: sockets(surroundings),
             foreground: raw.foreground || (raw.debug && raw.log_file.is_none()),
         },
         log: log(raw),
@@ -236,7 +237,17 @@ fn staging(raw: &Raw, surroundings: &Surroundings) -> Result<PathBuf, Error> {
             .map(|()| path.clone())
             .map_err(|e| Error::Failed(format!("cannot use {} for staging: {e}", path.display())));
     }
-    // Root's is the system's, whatever HOME is: a mount by mount(8) finds what a mount by hand has left.
+    if let Some(path) = state(surroundings)
+        && make_folder(&path).is_ok()
+    {
+        return Ok(path);
+    }
+    // Each journal in it sees for itself that nobody else has made it.
+    Ok(std::env::temp_dir())
+}
+
+/// What outlives a mount. Root's is the system's, whatever HOME is: a mount by mount(8) finds what a mount by hand has left.
+fn state(surroundings: &Surroundings) -> Option<PathBuf> {
     let state = match getuid().is_root() {
         true => Some(PathBuf::from("/var/lib")),
         false => surroundings.state_home.clone().or_else(|| {
@@ -244,13 +255,19 @@ fn staging(raw: &Raw, surroundings: &Surroundings) -> Result<PathBuf, Error> {
             home.map(|home| home.join(".local/state"))
         }),
     };
-    if let Some(path) = state.map(|state| state.join("ftpfs"))
-        && make_folder(&path).is_ok()
-    {
-        return Ok(path);
-    }
-    // Each journal in it sees for itself that nobody else has made it.
-    Ok(std::env::temp_dir())
+    state.map(|state| state.join("ftpfs"))
+}
+
+/// Folders for the sockets of mounts, the best first. Root's is the system's here too: a user's runtime folder ends with
+/// the user's last session, and a mount may not.
+pub fn sockets(surroundings: &Surroundings) -> Vec<PathBuf> {
+    let runtime = match getuid().is_root() {
+        true => Some(PathBuf::from("/run")),
+        false => surroundings.runtime.clone(),
+    };
+    let runtime = runtime.map(|runtime| runtime.join("ftpfs"));
+    let state = state(surroundings).map(|state| state.join("sockets"));
+    runtime.into_iter().chain(state).collect()
 }
 
 fn make_folder(path: &Path) -> std::io::Result<()> {
@@ -275,6 +292,7 @@ mod tests {
             home: None,
             credentials_directory: None,
             state_home: Some(folder.path().to_owned()),
+            runtime: None,
             password: None,
             ask: None,
         };

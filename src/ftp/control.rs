@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
@@ -17,6 +18,7 @@ use super::error::{Error, ErrorKind, Result};
 use super::reply::{Assembler, Reply, parse_head};
 use super::route::Target;
 use super::tls::{Encryption, MaybeTls, TlsClient};
+use super::traffic::Traffic;
 
 /// A connected control connection.
 #[derive(Debug)]
@@ -30,14 +32,22 @@ pub struct Control {
     assembler: Assembler,
     /// Bytes taken since the last whole reply, against endless ones.
     reply_bytes: usize,
+    traffic: Arc<Traffic>,
 }
 
 impl Control {
-    /// Connects to `host`, trying each of its addresses within `patience`; a proxy is asked once.
+    /// Connects to `host`, trying each of its addresses within `patience`; a proxy is asked once. `traffic` counts what is
+    /// sent.
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`] or [`ErrorKind::TimedOut`], with the system's words.
-    pub async fn connect(host: &str, port: u16, route: &Route, patience: Duration) -> Result<Self> {
+    pub async fn connect(
+        host: &str,
+        port: u16,
+        route: &Route,
+        patience: Duration,
+        traffic: Arc<Traffic>,
+    ) -> Result<Self> {
         let operation = || format!("connect to {host} port {port}");
         let unreachable =
             |error: io::Error| Error::new(ErrorKind::Unreachable, operation(), error.to_string());
@@ -69,6 +79,7 @@ impl Control {
                         input: Vec::new(),
                         assembler: Assembler::default(),
                         reply_bytes: 0,
+                        traffic,
                     });
                 }
                 Ok(Err(error)) => failure = unreachable(error),
@@ -145,6 +156,7 @@ impl Control {
             }
         }
         writes.push(wire.len());
+        self.traffic.flight(commands.len());
         let operation = || {
             commands
                 .first()

@@ -93,6 +93,7 @@ impl DataStream {
         let mut stream = (&mut self.stream).take(piece as u64);
         match timeout(self.patience, stream.read_buf(buf)).await {
             Ok(Ok(length)) => {
+                self.paces.traffic.received(length);
                 if let Some(pace) = &self.paces.down {
                     pace.passed(length);
                 }
@@ -129,6 +130,7 @@ impl DataStream {
                     ));
                 }
                 Ok(Ok(length)) => {
+                    self.paces.traffic.sent(length);
                     if let Some(pace) = &self.paces.up {
                         pace.passed(length);
                     }

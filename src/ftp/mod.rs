@@ -25,6 +25,7 @@ mod session;
 mod tickets;
 pub mod time;
 mod tls;
+mod traffic;
 mod transfer;
 mod upload;
 
@@ -38,5 +39,6 @@ pub use profile::{Profile, SetMtime};
 pub use server::Server;
 pub use session::Session;
 pub use tls::Encryption;
+pub use traffic::Crossed;
 pub use upload::UploadKind;
 pub mod url;

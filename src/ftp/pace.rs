@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::traffic::Traffic;
+
 /// Says when more bytes may pass.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -23,21 +25,24 @@ pub struct Limits {
     pub down: Option<NonZeroU64>,
 }
 
-/// The limits that a data connection keeps to.
+/// The limits that a data connection keeps to, and what counts its bytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paces {
     /// Of what is sent.
     pub(super) up: Option<Arc<Pace>>,
     /// Of what is received.
     pub(super) down: Option<Arc<Pace>>,
+    /// Of both.
+    pub(super) traffic: Arc<Traffic>,
 }
 
 impl Paces {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, traffic: Arc<Traffic>) -> Self {
         let pace = |limit| Arc::new(Pace::new(limit));
         Self {
             up: limits.up.map(pace),
             down: limits.down.map(pace),
+            traffic,
         }
     }
 }

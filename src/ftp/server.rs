@@ -1,6 +1,6 @@
 //! The server as all its sessions share it: how to reach it, and what is known of it.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::config::{Root, ServerConfig, TlsMode};
 use super::error::{Error, ErrorKind, Result};
@@ -10,6 +10,7 @@ use super::path::RemotePath;
 use super::profile::Profile;
 use super::time::Zone;
 use super::tls::TlsContext;
+use super::traffic::{Crossed, Traffic};
 
 /// The server as all its sessions share it: how to reach it, and what is known of it.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct Server {
     pub config: ServerConfig,
     pub(super) tls: Option<TlsContext>,
     pub(super) paces: Paces,
+    pub(super) traffic: Arc<Traffic>,
     profile: Mutex<Profile>,
     /// Where a login lands; known after the first.
     pub(super) home: OnceLock<RemotePath>,
@@ -45,14 +47,21 @@ impl Server {
             // What names beyond ASCII are proved by is no name there.
             profile.learn_name(NameKind::Wide, true);
         }
+        let traffic = Arc::<Traffic>::default();
         Ok(Self {
-            paces: Paces::new(config.limits),
+            paces: Paces::new(config.limits, traffic.clone()),
+            traffic,
             config,
             tls,
             profile: Mutex::new(profile),
             home: OnceLock::new(),
             secured: OnceLock::new(),
         })
+    }
+
+    /// What has crossed the wire so far.
+    pub fn crossed(&self) -> Crossed {
+        self.traffic.crossed()
     }
 
     /// A copy of what is known.

@@ -93,6 +93,7 @@ impl Session {
             config.port,
             &config.route,
             config.connect_timeout,
+            server.traffic.clone(),
         )
         .await?;
         server.with_profile(|profile| {

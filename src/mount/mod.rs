@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::runtime::Runtime;
@@ -27,8 +27,9 @@ use self::session::{End, Running};
 use crate::cache::CacheConfig;
 use crate::ftp::config::ServerConfig;
 use crate::fuse::{Adapter, FuseConfig};
-use crate::log::{self, Detail, Ground, LogConfig};
+use crate::log::{self, Detail, Ground, LogConfig, Recent};
 use crate::pool::PoolConfig;
+use crate::status::{self, Listening, Told};
 use crate::sys;
 use crate::vfs::{Vfs, VfsConfig};
 
@@ -76,6 +77,8 @@ pub struct MountConfig {
     pub synchronous: bool,
     /// The same for changes of folders.
     pub dir_synchronous: bool,
+    /// Folders for the socket that the mount is asked for its status on: the first that is fit is used.
+    pub sockets: Vec<PathBuf>,
     /// Whether [`run`] returns only at the end of the mount.
     pub foreground: bool,
 }
@@ -149,8 +152,9 @@ fn serve(setup: Setup, notice: &mut Option<Notice>) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|e| StartError(format!("cannot start threads: {e}")))?;
-    let outcome =
-        switch_on_signal(&runtime, detail).and_then(|()| serve_on(&runtime, setup, &place, notice));
+    let recent = detail.recent().clone();
+    let outcome = switch_on_signal(&runtime, detail)
+        .and_then(|()| serve_on(&runtime, setup, &place, notice, recent));
     // A blocking task may hang in local file I/O; the process ends all the same.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -161,6 +165,7 @@ fn serve_on(
     setup: Setup,
     place: &Place,
     notice: &mut Option<Notice>,
+    recent: Recent,
 ) -> Result<(), StartError> {
     // From here on an interrupt is an order, not the end of the process.
     let mut signals = {
@@ -200,6 +205,19 @@ fn serve_on(
         return Err(error);
     }
     raise_read_ahead(&mounted);
+    let told = Told {
+        source: setup.mount.source.clone(),
+        mountpoint: match place {
+            Place::Folder(path) => path.clone(),
+            // Another process's may have the same number.
+            descriptor => format!("{descriptor} of process {}", std::process::id()).into(),
+        },
+        since: SystemTime::now(),
+        vfs: vfs.clone(),
+        recent,
+    };
+    // Until all is sent, and the process ends. Who started us may ask at once.
+    let _listening = listen(runtime, &setup.mount.sockets, told);
     if let Some(notice) = notice.take() {
         notice
             .ready()
@@ -253,6 +271,19 @@ async fn until_the_end(
         ))),
         (_, Ok(())) => Ok(()),
     }
+}
+
+/// Answers what `ftpfs status` asks; without that it is a mount all the same.
+fn listen(runtime: &Runtime, folders: &[PathBuf], told: Told) -> Option<Listening> {
+    let _inside = runtime.enter();
+    // Below the mountpoint nobody would find it.
+    let outside = folders
+        .iter()
+        .filter(|folder| !folder.starts_with(&told.mountpoint));
+    let outside: Vec<PathBuf> = outside.cloned().collect();
+    status::listen(&outside, told)
+        .inspect_err(|error| warn!(%error, "`ftpfs status` cannot ask this mount: no socket"))
+        .ok()
 }
 
 /// SIGUSR1: each request and command is logged, or no longer.
@@ -383,6 +414,7 @@ impl MountConfig {
             no_atime: false,
             synchronous: false,
             dir_synchronous: false,
+            sockets: Vec::new(),
             foreground: true,
         }
     }

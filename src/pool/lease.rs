@@ -1,12 +1,13 @@
 //! A session on loan.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tracing::debug;
 
-use super::{Permits, Pool};
-use crate::ftp::{Result, Session};
+use super::{Direction, Permits, Pool, Progress, Purpose};
+use crate::ftp::{RemotePath, Result, Session};
 
 /// A session on loan. Dropped, it goes back to the pool if nothing is outstanding on it, and is discarded otherwise.
 #[derive(Debug)]
@@ -15,15 +16,23 @@ pub struct Lease {
     /// `None` only while it is reconnected or dropped.
     session: Option<Session>,
     permits: Permits,
+    purpose: Purpose,
 }
 
 impl Lease {
-    pub(super) fn new(pool: Pool, session: Session, permits: Permits) -> Self {
+    pub(super) fn new(pool: Pool, session: Session, permits: Permits, purpose: Purpose) -> Self {
+        pool.inner.leased[purpose as usize].fetch_add(1, Ordering::Relaxed);
         Self {
             pool,
             session: Some(session),
             permits,
+            purpose,
         }
+    }
+
+    /// It is used for a transfer of `file`, for those who look.
+    pub(super) fn begin_transfer(&self, file: &RemotePath, direction: Direction) -> Arc<Progress> {
+        self.pool.inner.transfers.begin(file, direction)
     }
 
     /// It counts no longer among those for data, though its session is not free yet.
@@ -69,6 +78,7 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.pool.inner.leased[self.purpose as usize].fetch_sub(1, Ordering::Relaxed);
         match self.session.take() {
             Some(session) if session.is_idle() => self.pool.give_back(session, &mut self.permits),
             session => {

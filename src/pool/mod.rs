@@ -4,21 +4,26 @@
 
 mod attempt;
 mod lease;
+mod progress;
 mod transfer;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use crate::ftp::{Error, ErrorKind, Profile, RemotePath, Result, Server, Session};
+use crate::ftp::{Crossed, Error, ErrorKind, Profile, RemotePath, Result, Server, Session};
+
+use progress::Transfers;
 
 pub(crate) use attempt::on_session;
 pub use attempt::{Attempts, Retry};
 pub use lease::Lease;
+pub use progress::{Direction, Progress};
 pub use transfer::{Download, Unconfirmed, Upload};
 
 /// Bounds of the pool.
@@ -39,6 +44,21 @@ pub enum Purpose {
     Brief,
     /// The content of files: these take at most all sessions but one.
     Data,
+}
+
+/// How many sessions there are at a moment, and what for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Those that exist.
+    pub open: usize,
+    /// As many as there may be.
+    pub most: usize,
+    /// On loan for commands.
+    pub commands: usize,
+    /// On loan for listings.
+    pub listings: usize,
+    /// On loan for the content of files.
+    pub transfers: usize,
 }
 
 /// The sessions to one server. Cheap to clone.
@@ -64,6 +84,10 @@ struct Inner {
     waiting: [AtomicUsize; 2],
     /// Told once for each lease that must be waited for.
     wanted: Notify,
+    /// Leases by purpose, for those who look.
+    leased: [AtomicUsize; 3],
+    /// The transfers that are going on, likewise.
+    transfers: Transfers,
 }
 
 #[derive(Debug)]
@@ -86,6 +110,8 @@ impl Pool {
             withheld: AtomicUsize::new(0),
             waiting: Default::default(),
             wanted: Notify::new(),
+            leased: Default::default(),
+            transfers: Transfers::default(),
             config,
         });
         tokio::spawn(keep(Arc::downgrade(&inner)));
@@ -125,6 +151,28 @@ impl Pool {
         let withheld = self.inner.withheld.load(Ordering::Relaxed);
         let most = self.inner.config.max_sessions.saturating_sub(withheld);
         most.saturating_sub(2)
+    }
+
+    /// How many sessions there are, and what for.
+    pub fn sessions(&self) -> Sessions {
+        let leased = |purpose| self.inner.leased[purpose as usize].load(Ordering::Relaxed);
+        Sessions {
+            open: self.inner.open.load(Ordering::Relaxed),
+            most: self.most_sessions(),
+            commands: leased(Purpose::Metadata),
+            listings: leased(Purpose::Listing),
+            transfers: leased(Purpose::Data),
+        }
+    }
+
+    /// The transfers that are going on.
+    pub fn transfers(&self) -> Vec<Arc<Progress>> {
+        self.inner.transfers.going_on()
+    }
+
+    /// What has crossed the wire so far.
+    pub fn crossed(&self) -> Crossed {
+        self.inner.server.crossed()
     }
 
     /// Longest wait for an answer or for progress.
@@ -214,7 +262,7 @@ impl Pool {
     ) -> Result<Lease> {
         while let Some(idle) = self.inner.pop(purpose) {
             match idle.session.ended() {
-                None => return Ok(Lease::new(self.clone(), idle.session, permits)),
+                None => return Ok(Lease::new(self.clone(), idle.session, permits, purpose)),
                 Some(error) => {
                     debug!(session = idle.session.id, %error, "session ended while idle");
                     self.inner.open.fetch_sub(1, Ordering::Relaxed);
@@ -224,7 +272,7 @@ impl Pool {
         let mut pauses = RETRIES.iter();
         loop {
             match self.connect().await {
-                Ok(session) => return Ok(Lease::new(self.clone(), session, permits)),
+                Ok(session) => return Ok(Lease::new(self.clone(), session, permits, purpose)),
                 Err(error) if self.inner.is_limit(&error) => {
                     // The server has enough of us: fewer sessions from now on, and this lease waits for one of those.
                     if self.inner.open.load(Ordering::Relaxed) > 0 {
@@ -237,7 +285,7 @@ impl Pool {
                         let _waiting = Waiting::new(&self.inner, purpose);
                         permits.session = self.permits(Purpose::Metadata).await.session;
                         if let Some(idle) = self.inner.pop(purpose) {
-                            return Ok(Lease::new(self.clone(), idle.session, permits));
+                            return Ok(Lease::new(self.clone(), idle.session, permits, purpose));
                         }
                     } else {
                         let pause = pauses.next().ok_or(error)?;

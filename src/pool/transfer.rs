@@ -1,11 +1,12 @@
 //! Transfers bound to their lease.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tracing::debug;
 
-use super::{Lease, Pool, Purpose};
+use super::{Direction, Lease, Pool, Progress, Purpose};
 use crate::ftp::{
     Confirmed, DataStream, Error, ErrorKind, RemotePath, Result, SizeAndTime, UploadKind, Wishes,
 };
@@ -18,6 +19,7 @@ pub struct Download {
     /// `None` once ended.
     running: Option<(Lease, DataStream)>,
     operation: String,
+    progress: Arc<Progress>,
 }
 
 impl Download {
@@ -39,9 +41,15 @@ impl Download {
             }
         };
         Ok(Self {
+            progress: lease.begin_transfer(file, Direction::Down),
             running: Some((lease, stream)),
             operation: format!("RETR {file}"),
         })
+    }
+
+    /// So many bytes are to come, for those who look.
+    pub fn expect(&self, bytes: u64) {
+        self.progress.expect(bytes);
     }
 
     /// Receives some bytes at the end of `buf`; 0 at the end, which the server must have confirmed.
@@ -63,7 +71,10 @@ impl Download {
                 lease.finish(&self.operation).await?;
                 Ok(0)
             }
-            Ok(length) => Ok(length),
+            Ok(length) => {
+                self.progress.passed(length);
+                Ok(length)
+            }
             Err(error) => {
                 // The server may have said why: a session that still answers is kept.
                 self.stop();
@@ -101,6 +112,7 @@ pub struct Upload {
     stream: Option<DataStream>,
     file: RemotePath,
     operation: String,
+    progress: Arc<Progress>,
 }
 
 impl Upload {
@@ -172,12 +184,19 @@ impl Upload {
     }
 
     fn running(lease: Lease, stream: DataStream, file: &RemotePath, kind: UploadKind) -> Self {
+        let progress = lease.begin_transfer(file, Direction::Up);
         Self {
             lease,
             stream: Some(stream),
             file: file.clone(),
             operation: format!("{kind} {file}"),
+            progress,
         }
+    }
+
+    /// So many bytes are to be sent, for those who look.
+    pub fn expect(&self, bytes: u64) {
+        self.progress.expect(bytes);
     }
 
     /// Sends all of `bytes`.
@@ -193,7 +212,10 @@ impl Upload {
             ));
         };
         match stream.send(bytes).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.progress.passed(bytes.len());
+                Ok(())
+            }
             Err(error) => {
                 self.stream = None;
                 match self.lease.finish(&self.operation).await {

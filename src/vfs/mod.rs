@@ -19,6 +19,7 @@ mod rename;
 mod setattr;
 mod staging;
 mod unlink;
+mod unsent;
 mod writeback;
 
 use std::collections::HashMap;
@@ -50,6 +51,7 @@ pub use inodes::ROOT;
 pub use namespace::{DirEntry, Enough};
 pub use rename::Replace;
 pub use setattr::Change;
+pub use unsent::{Kept, Unsent};
 
 /// How the server's files appear, and where changes are staged.
 #[derive(Clone, Debug)]
@@ -149,6 +151,11 @@ impl Vfs {
         Ok(vfs)
     }
 
+    /// The server below.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
     /// Sends everything not yet sent, and logs out.
     ///
     /// # Errors
@@ -172,7 +179,7 @@ impl Vfs {
                 });
             }
         }
-        for (path, error) in self.queue.quiet().await {
+        for (path, error) in self.queue.quiet(u64::MAX).await {
             let reason = error.map_or_else(String::new, |error| format!(": {error}"));
             unsent.push(format!(
                 "{path}: not on the server yet{reason}; it is kept, and sent by the next mount"

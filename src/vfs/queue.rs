@@ -82,6 +82,17 @@ impl Queued {
     }
 }
 
+/// Whose turn it is.
+#[derive(Clone, Debug)]
+pub enum Turn {
+    /// Not its own: something before it has to end first, or a session to become free.
+    Waits,
+    /// It is being made on the server.
+    Runs,
+    /// It could not be made, and is tried again.
+    Rests(Arc<Error>),
+}
+
 /// What is queued for one path, as of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct View {
@@ -250,6 +261,33 @@ impl Queue {
         }
     }
 
+    /// Tries again at once what rests.
+    pub fn wake_all(&self) {
+        let resting: Vec<u64> = {
+            let state = self.state();
+            let changes = state.changes.iter();
+            let resting = changes.filter(|(_, queued)| queued.resting.is_some());
+            resting.map(|(number, _)| *number).collect()
+        };
+        resting.into_iter().for_each(|number| self.wake(number));
+    }
+
+    /// Everything that is queued, in its order.
+    pub fn all(&self) -> Vec<(RemotePath, Work, Turn)> {
+        let state = self.state();
+        let changes = state.changes.values();
+        changes
+            .map(|queued| {
+                let turn = match &queued.resting {
+                    Some(error) => Turn::Rests(error.clone()),
+                    None if queued.running => Turn::Runs,
+                    None => Turn::Waits,
+                };
+                (queued.path.clone(), queued.work.clone(), turn)
+            })
+            .collect()
+    }
+
     /// Whether nothing is queued that bears on `path`.
     pub fn is_free(&self, path: &RemotePath) -> bool {
         let state = self.state();
@@ -302,24 +340,32 @@ impl Queue {
         .await
     }
 
-    /// Waits until only changes are left that rest, or wait for such; what is left, and why.
-    pub async fn quiet(&self) -> Vec<(RemotePath, Option<Arc<Error>>)> {
+    /// The number of the latest change.
+    pub fn last_number(&self) -> u64 {
+        self.state().last
+    }
+
+    /// Waits until of the changes up to `last` only those are left that rest, or wait for such; what is left, and why.
+    pub async fn quiet(&self, last: u64) -> Vec<(RemotePath, Option<Arc<Error>>)> {
         let mut progress = self.progress.0.subscribe();
         loop {
             {
                 let mut state = self.state();
-                let held: Vec<u64> = state.changes.keys().copied().collect();
+                let held: Vec<u64> = state.changes.range(..=last).map(|(&n, _)| n).collect();
                 for number in held {
                     if state.release(number) {
                         self.ready.notify_one();
                     }
                 }
-                let busy =
-                    !state.ready.is_empty() || state.changes.values().any(|queued| queued.running);
+                let busy = state.ready.range(..=last).next().is_some()
+                    || state
+                        .changes
+                        .range(..=last)
+                        .any(|(_, queued)| queued.running);
                 if !busy {
-                    let left = state.changes.values();
+                    let left = state.changes.range(..=last);
                     return left
-                        .map(|queued| (queued.path.clone(), queued.resting.clone()))
+                        .map(|(_, queued)| (queued.path.clone(), queued.resting.clone()))
                         .collect();
                 }
             }
@@ -547,7 +593,7 @@ mod tests {
         assert_eq!(queue.next().await.0, number);
         queue.rest(number, Arc::new(Error::NotFound));
         assert!(queue.settled(&path("/d")).await.is_err());
-        assert_eq!(queue.quiet().await.len(), 1);
+        assert_eq!(queue.quiet(u64::MAX).await.len(), 1);
         queue.wake(number);
         assert_eq!(queue.next().await.0, number);
         queue.end(number);

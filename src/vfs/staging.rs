@@ -502,6 +502,15 @@ impl State {
         self.changed || self.mtime.is_some() || self.mode.is_some()
     }
 
+    /// Bytes that the server lacks.
+    pub fn unsent_bytes(&self) -> u64 {
+        match (self.changed, self.base) {
+            (false, _) => 0,
+            (true, None) => self.size,
+            (true, Some(_)) => self.dirty.iter().map(|range| range.end - range.start).sum(),
+        }
+    }
+
     /// The base has another time now, which we set ourselves.
     pub fn carry_base(&mut self, now: Version) {
         if let Some(base) = self.base.as_mut().filter(|base| base.size == now.size) {

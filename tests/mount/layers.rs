@@ -22,20 +22,21 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// From the top. Each may name those below it, and none beside it; `sys` is a leaf that all may name.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["main"],
     &["cli"],
     &["mount", "probe"],
-    &["fuse"],
+    &["fuse", "status"],
     &["vfs"],
     &["cache"],
     &["pool"],
     &["ftp"],
     &["log"],
+    &["columns"],
 ];
 
 /// What is named only in certain places below `src`.
-const CONFINED: [(&str, &[&str]); 15] = [
+const CONFINED: [(&str, &[&str]); 17] = [
     ("encoding_rs", &["ftp/"]),
     ("syslog_tracing", &["log.rs"]),
     ("tracing_subscriber", &["log.rs"]),
@@ -46,8 +47,10 @@ const CONFINED: [(&str, &[&str]); 15] = [
     ("clap_mangen", &["cli/"]),
     ("sd_notify", &["mount/"]),
     ("fuser", &["fuse/", "mount/"]),
-    ("serde_json", &["probe/"]),
-    ("textwrap", &["probe/"]),
+    ("serde_json", &["probe/", "status/"]),
+    ("textwrap", &["columns.rs"]),
+    ("indicatif", &["status/"]),
+    ("console", &["status/"]),
     ("clap", &["cli/"]),
     ("lru", &["cache/"]),
     ("unsafe", &["sys.rs"]),

@@ -9,6 +9,7 @@ mod papers;
 pub mod probe;
 mod proxy;
 mod secrets;
+mod status;
 mod systemd;
 
 use std::process::Command;
@@ -39,6 +40,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(papers::trials());
     trials.extend(proxy::trials());
     trials.extend(secrets::trials());
+    trials.extend(status::trials());
     trials.extend(systemd::trials());
     trials
 }

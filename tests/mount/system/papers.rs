@@ -63,6 +63,8 @@ fn man() -> Result<(), Failed> {
     assert!(missing.is_empty(), "{missing:?}");
     for (page, words) in [
         ("man1/ftpfs-probe.1", ["--json", "--write", "--tls-pin"]),
+        ("man1/ftpfs-status.1", ["--json", "--watch", "MOUNTPOINT"]),
+        ("man1/ftpfs-flush.1", ["MOUNTPOINT", "Exit", "cannot"]),
         (
             "man8/mount.ftpfs.8",
             ["max_conns=N", "allow_other", "-sfnv"],
