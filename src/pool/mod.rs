@@ -55,8 +55,8 @@ pub struct Sessions {
     pub most: usize,
     /// On loan for commands.
     pub commands: usize,
-    /// On loan for listings.
-    pub listings: usize,
+    /// On loan for listings, and for small files that are sent.
+    pub brief: usize,
     /// On loan for the content of files.
     pub transfers: usize,
 }
@@ -160,7 +160,7 @@ impl Pool {
             open: self.inner.open.load(Ordering::Relaxed),
             most: self.most_sessions(),
             commands: leased(Purpose::Metadata),
-            listings: leased(Purpose::Listing),
+            brief: leased(Purpose::Brief),
             transfers: leased(Purpose::Data),
         }
     }

@@ -87,7 +87,7 @@ fn sessions(report: &Report) -> String {
     let mut text = format!("{} of {} open", sessions.open, sessions.most);
     for (count, what) in [
         (sessions.transfers, "for files"),
-        (sessions.listings, "for listings"),
+        (sessions.brief, "for listings and small files"),
         (sessions.commands, "for other commands"),
     ] {
         if count > 0 {

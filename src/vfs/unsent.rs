@@ -45,7 +45,7 @@ impl Vfs {
         let mut unsent = Vec::new();
         for (path, work, turn) in self.queue.all() {
             let (mut bytes, mut sent_to) = (0, None);
-            if let Work::Send { ino, content } = work {
+            if let Work::Send { ino, content, .. } = work {
                 // Closed more than once, it is sent once.
                 if !contents.insert(content) {
                     continue;
