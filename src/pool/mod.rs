@@ -78,6 +78,8 @@ struct Inner {
     idle: Mutex<Vec<Idle>>,
     /// Sessions that exist, idle ones included.
     open: AtomicUsize,
+    /// Sessions that are being opened, and that nobody asked for.
+    ahead: AtomicUsize,
     /// Permits of `sessions` taken away because the server refused so many.
     withheld: AtomicUsize,
     /// Leases waited for, for data and for anything else.
@@ -107,6 +109,7 @@ impl Pool {
             data: Arc::new(Semaphore::new((most - 1).max(1))),
             idle: Mutex::new(Vec::new()),
             open: AtomicUsize::new(0),
+            ahead: AtomicUsize::new(0),
             withheld: AtomicUsize::new(0),
             waiting: Default::default(),
             wanted: Notify::new(),
@@ -354,7 +357,19 @@ impl Pool {
             session: Some(permit),
             data: None,
         };
-        match self.connect().await {
+        // Those that are idle have no permit: there may be as many as there may be already.
+        let most = self.inner.config.max_sessions;
+        let taken = self.inner.ahead.fetch_add(1, Ordering::Relaxed)
+            + self.inner.open.load(Ordering::Relaxed);
+        let connected = match taken < most {
+            true => Some(self.connect().await),
+            false => None,
+        };
+        self.inner.ahead.fetch_sub(1, Ordering::Relaxed);
+        let Some(connected) = connected else {
+            return false;
+        };
+        match connected {
             Ok(session) => {
                 self.give_back(session, &mut permits);
                 true
@@ -499,38 +514,27 @@ async fn keep(inner: std::sync::Weak<Inner>) {
         tokio::time::sleep(TICK).await;
         let Some(inner) = inner.upgrade() else { return };
         let now = Instant::now();
-        let (mut close, mut refresh) = (Vec::new(), Vec::new());
-        {
+        let close: Vec<Idle> = {
             let mut idle = inner.idle.lock().expect("no panic while locked");
-            let mut keep = Vec::with_capacity(idle.len());
-            for mut one in idle.drain(..) {
+            let over = |one: &mut Idle| {
                 // Looked at, so that a data connection that nobody used is closed in time.
                 one.session.is_armed();
-                if now - one.since > inner.config.idle_timeout || one.session.ended().is_some() {
-                    close.push(one.session);
-                } else if now - one.noop > KEEPALIVE {
-                    refresh.push(one);
-                } else {
-                    keep.push(one);
-                }
-            }
-            *idle = keep;
-        }
-        for session in close {
-            inner.open.fetch_sub(1, Ordering::Relaxed);
-            session.quit().await;
-        }
-        for mut one in refresh {
-            // While it is away a lease may open another: permits are counted for leases, so the limit may be passed by
-            // one for a moment; a permit is taken where one is free.
-            let Ok(_permit) = inner.sessions.clone().try_acquire_owned() else {
-                inner
-                    .idle
-                    .lock()
-                    .expect("no panic while locked")
-                    .insert(0, one);
-                continue;
+                now - one.since > inner.config.idle_timeout || one.session.ended().is_some()
             };
+            idle.extract_if(.., over).collect()
+        };
+        for one in close {
+            inner.open.fetch_sub(1, Ordering::Relaxed);
+            one.session.quit().await;
+        }
+        // One by one, and with a permit each: whoever needs a session meanwhile opens no more than there may be.
+        while let Ok(_permit) = inner.sessions.clone().try_acquire_owned() {
+            let due = {
+                let mut idle = inner.idle.lock().expect("no panic while locked");
+                let due = idle.iter().position(|one| now - one.noop > KEEPALIVE);
+                due.map(|at| idle.remove(at))
+            };
+            let Some(mut one) = due else { break };
             match one.session.noop().await {
                 Ok(()) => {
                     one.noop = now;
