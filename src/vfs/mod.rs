@@ -20,6 +20,7 @@ mod setattr;
 mod staging;
 mod unlink;
 mod unsent;
+mod view;
 mod writeback;
 
 use std::collections::HashMap;

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::view::View;
 use super::{Error, Result};
-use crate::cache::{Item, Version};
+use crate::cache::Version;
 use crate::ftp::RemotePath;
-use crate::ftp::list::{Entry, Kind, Modified, Precision};
+use crate::ftp::list::{Entry, Kind};
 
 /// What is to be done at a path.
 #[derive(Clone, Debug)]
@@ -91,52 +92,6 @@ pub enum Turn {
     Runs,
     /// It could not be made, and is tried again.
     Rests(Arc<Error>),
-}
-
-/// What is queued for one path, as of one moment.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    works: Vec<Work>,
-    /// Whether the server has nothing there, nor below, that is to be shown.
-    made: bool,
-}
-
-impl View {
-    /// What is shown where the server has `item`.
-    pub fn over(&self, item: Option<Item>) -> Option<Item> {
-        let mut shown = item;
-        for work in &self.works {
-            match work {
-                Work::Send { .. } => {}
-                Work::MakeDir(entry) => shown = Some(Item::unsettled(entry.clone())),
-                Work::Remove(..) => shown = None,
-                Work::SetMode(_, mode) => {
-                    if let Some(item) = &mut shown {
-                        item.entry.mode = Some(*mode);
-                    }
-                }
-                Work::SetMtime(_, seconds) => {
-                    if let Some(item) = &mut shown {
-                        item.entry.modified = Some(Modified {
-                            seconds: *seconds,
-                            precision: Precision::Second,
-                        });
-                    }
-                }
-            }
-        }
-        shown
-    }
-
-    /// Whether the server need not be asked.
-    pub fn is_made(&self) -> bool {
-        self.made
-    }
-
-    /// Whether nothing is queued that changes what is shown.
-    pub fn is_clear(&self) -> bool {
-        self.works.is_empty() && !self.made
-    }
 }
 
 impl Queue {
@@ -523,6 +478,7 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::Item;
 
     fn path(text: &str) -> RemotePath {
         RemotePath::new(text.as_bytes())
