@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::line::Written;
-use super::options::{SECRETS, words};
+use super::options::{SECRETS, is_for_others, words};
 use super::table::{TABLE, Takes};
 use crate::ftp::url::password_span;
 
@@ -48,7 +48,11 @@ pub fn add_credentials(field: &mut Vec<String>) {
 
 /// Adds a word, in place of an earlier one of its name.
 fn put(field: &mut Vec<String>, name: &[u8], value: Option<&[u8]>) {
-    let name = escaped(name).replace('-', "_");
+    let name = escaped(name);
+    let name = match is_for_others(&name) {
+        true => name,
+        false => name.replace('-', "_"),
+    };
     // Of a terminal, or not to be written where all can read it.
     if ["foreground", "debug"].contains(&&*name) || SECRETS.contains(&&*name) {
         return;
@@ -134,6 +138,10 @@ mod tests {
         assert_eq!(
             of(&[r"netrc=/a b,user=x\,y"]),
             r"_netdev,nofail,allow_other,netrc=/a\040b,user=x\,y"
+        );
+        assert_eq!(
+            of(&["x-systemd.automount,netrc=/n"]),
+            "_netdev,nofail,allow_other,x-systemd.automount,netrc=/n"
         );
     }
 }

@@ -5,6 +5,8 @@
 mod credentials;
 mod credentials_file;
 mod fstab;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod line;
 mod options;
 mod papers;

@@ -144,8 +144,7 @@ fn apply_word(
         "pass" => "password",
         other => other,
     };
-    // Words for other programs that read fstab: systemd, udisks, libmount.
-    if written.starts_with("x-") || written.starts_with("X-") || FOR_OTHERS.contains(&name) {
+    if is_for_others(written) {
         return Ok(());
     }
     let named: Vec<&Spec> = TABLE.iter().filter(|spec| spec.name == name).collect();
@@ -157,6 +156,11 @@ fn apply_word(
         None if unknown == Unknown::Ignored => Ok(()),
         None => Err(not_known(written)),
     }
+}
+
+/// Whether `name` is a word for other programs that read fstab: systemd, udisks, libmount.
+pub fn is_for_others(name: &str) -> bool {
+    name.starts_with("x-") || name.starts_with("X-") || FOR_OTHERS.contains(&name)
 }
 
 /// Words with a value for the reader of fstab, or for umount(8).

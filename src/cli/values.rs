@@ -54,6 +54,13 @@ pub fn proxy(value: &OsStr) -> Result<ProxyUrl, String> {
         "ftp" => None,
         _ => return Err(wrong()),
     };
+    // Most often the tail of a password, of which the begin would be taken for a host.
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "has a path, and a proxy has none; write / ? # in a name or password as %2F %3F %23"
+                .to_owned(),
+        );
+    }
     let host = url.host_str().filter(|host| !host.is_empty());
     let host = host.ok_or_else(wrong)?;
     let host = host
@@ -400,6 +407,9 @@ mod tests {
             "socks5://",
             "ftp://bob@h",
             "http://:x@",
+            "socks5://bob:80/ss@h",
+            "http://h/path",
+            "http://h?query",
         ] {
             assert!(proxy(os(text)).is_err(), "{text}");
         }

@@ -11,6 +11,8 @@ pub mod config;
 mod control;
 mod data;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 pub mod list;
 mod listing;
 mod names;

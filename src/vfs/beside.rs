@@ -75,13 +75,14 @@ impl Vfs {
                 **other != name && item.entry.kind == Kind::File && item.settled && small
             });
         for (other, item) in behind.take(most) {
-            let number = {
-                let inodes = self.inodes();
-                let number = inodes.number(parent, other);
-                let staged = inodes.get(number).is_some_and(|node| node.staged.is_some());
-                (!staged).then_some(number)
-            };
-            if let Some(number) = number {
+            // Until it is begun nobody renames it. What is open is read anyway, and may be on its way to another name:
+            // its readers would go on with what has this name by then.
+            let inodes = self.inodes();
+            let number = inodes.number(parent, other);
+            let is_free = inodes
+                .get(number)
+                .is_none_or(|node| node.staged.is_none() && node.handles == 0 && !node.leaving);
+            if is_free {
                 self.remote
                     .read_ahead(number, version(&item.entry), &dir.join(other));
             }

@@ -49,6 +49,8 @@ pub use attr::{Attr, system_time, unix_seconds};
 pub use error::{Error, Result};
 pub use file::{Access, Closing, Opened};
 pub use inodes::ROOT;
+#[cfg(fuzzing)]
+pub use journal::fuzzed;
 pub use namespace::{DirEntry, Enough};
 pub use rename::Replace;
 pub use setattr::Change;

@@ -294,27 +294,36 @@ impl Vfs {
 
     /// What `name` in `parent` is, without counting it.
     pub(super) async fn find(&self, parent: u64, name: &[u8]) -> Result<Option<Attr>> {
-        let (dir, known) = {
-            let inodes = self.inodes();
-            let dir = inodes.path(parent).ok_or(Error::NotFound)?;
-            let known = inodes.find(parent, name).and_then(|ino| {
-                let node = inodes.get(ino)?;
-                Some((ino, node.staged.clone()?, node.entry.clone()))
-            });
-            (dir, known)
-        };
-        if let Some((ino, staged, last)) = known {
-            return Ok(Some(self.staged_attr(ino, last.as_ref(), &staged)));
+        loop {
+            let (dir, before, known) = {
+                let inodes = self.inodes();
+                let dir = inodes.path(parent).ok_or(Error::NotFound)?;
+                let before = inodes.find(parent, name);
+                let known = before.and_then(|ino| {
+                    let node = inodes.get(ino)?;
+                    Some((ino, node.staged.clone()?, node.entry.clone()))
+                });
+                (dir, before, known)
+            };
+            if let Some((ino, staged, last)) = known {
+                return Ok(Some(self.staged_attr(ino, last.as_ref(), &staged)));
+            }
+            let path = dir.join(name);
+            if !path.is_sayable() {
+                return Err(Error::Invalid("a name that cannot be sent over FTP"));
+            }
+            let item = self.shown(&path).await?;
+            let ino = {
+                let mut inodes = self.inodes();
+                if inodes.find(parent, name) != before {
+                    // Renamed over or made meanwhile: this may be of what had the name before.
+                    continue;
+                }
+                let Some(item) = &item else { return Ok(None) };
+                inodes.intern(parent, name, item.entry.kind)
+            };
+            return Ok(item.map(|item| self.learn(ino, &path, &item)));
         }
-        let path = dir.join(name);
-        if !path.is_sayable() {
-            return Err(Error::Invalid("a name that cannot be sent over FTP"));
-        }
-        let Some(item) = self.shown(&path).await? else {
-            return Ok(None);
-        };
-        let ino = self.inodes().intern(parent, name, item.entry.kind);
-        Ok(Some(self.learn(ino, &path, &item)))
     }
 
     /// What is at `path`, which has nothing staged: the server's word, changed by what is queued.
@@ -329,11 +338,21 @@ impl Vfs {
     }
 
     /// Remembers what the server says of `ino`, and shows it as attributes.
+    ///
+    /// One that loses its name stays as it was: at the name there may already be what takes its place, and the kernel would
+    /// cut what is open to the size of that.
     fn learn(&self, ino: u64, path: &RemotePath, item: &Item) -> Attr {
-        if let Some(node) = self.inodes().get_mut(ino) {
+        let last = self.inodes().get_mut(ino).and_then(|node| {
+            if node.leaving || node.unlinked || node.kept_at.is_some() {
+                return node.entry.clone();
+            }
             node.entry = Some(item.entry.clone());
+            None
+        });
+        match last {
+            Some(last) => self.attr_of(ino, path, &Item::unsettled(last)),
+            None => self.attr_of(ino, path, item),
         }
-        self.attr_of(ino, path, item)
     }
 
     /// The folder's time of modification after a change in it.

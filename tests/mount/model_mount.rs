@@ -130,7 +130,12 @@ impl ModelMount {
 
     /// Sends `signal` to it.
     pub fn signal(&self, signal: Signal) {
-        send(self.running().daemon.id(), signal);
+        send(self.process(), signal);
+    }
+
+    /// The daemon's process.
+    pub fn process(&self) -> u32 {
+        self.running().daemon.id()
     }
 
     /// Waits until it has ended.

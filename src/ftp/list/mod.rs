@@ -7,6 +7,8 @@ mod cms;
 mod date;
 mod dos;
 mod eplf;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod mlsd;
 mod month;
 mod mvs;

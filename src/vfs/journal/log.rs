@@ -165,14 +165,20 @@ fn first(bytes: &[u8]) -> Option<(Record, &[u8])> {
     Some((postcard::from_bytes(record).ok()?, rest))
 }
 
-fn frame(record: &Record) -> io::Result<Vec<u8>> {
-    let record = postcard::to_stdvec(record).map_err(io::Error::other)?;
-    let length = u32::try_from(record.len()).map_err(io::Error::other)?;
-    let checksum = crc32fast::hash(&record);
-    Ok([&length.to_le_bytes()[..], &checksum.to_le_bytes(), &record].concat())
+/// `record` as the log holds it.
+pub fn frame(record: &Record) -> io::Result<Vec<u8>> {
+    checked(&postcard::to_stdvec(record).map_err(io::Error::other)?)
 }
 
-const HEADER: &[u8] = b"ftpfs journal 1\n";
+/// The bytes of a record behind their length and checksum.
+pub fn checked(record: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(record.len()).map_err(io::Error::other)?;
+    let checksum = crc32fast::hash(record);
+    Ok([&length.to_le_bytes()[..], &checksum.to_le_bytes(), record].concat())
+}
+
+/// What every log begins with.
+pub const HEADER: &[u8] = b"ftpfs journal 1\n";
 
 /// Length that a log may always have: a thousand records or so are read in no time.
 const SHORTEST: u64 = 1 << 20;
@@ -260,6 +266,21 @@ mod tests {
         log.add(Record::Settled(1)).expect("added");
         assert!(log.left().is_empty());
         assert!(Log::open(&path).expect("a log").left().is_empty());
+    }
+
+    #[test]
+    fn a_record_with_an_empty_range_is_damaged() {
+        let mut some = pending("/a");
+        some.local.insert(5..6);
+        let whole = postcard::to_stdvec(&Record::Staged(1, some)).expect("a record");
+        let at = whole.windows(2).position(|pair| pair == [5, 6]);
+        let mut empty = whole.clone();
+        empty[at.expect("as a number is written") + 1] = 5;
+        for (record, is_read) in [(whole, true), (empty, false)] {
+            let log = [HEADER, &checked(&record).expect("it is short")].concat();
+            let (left, _) = read(&log).expect("a journal");
+            assert_eq!(!left.is_empty(), is_read);
+        }
     }
 
     #[test]

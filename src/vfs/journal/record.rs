@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rangemap::RangeSet;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cache::Version;
 use crate::ftp::RemotePath;
@@ -39,8 +40,10 @@ pub struct Pending {
     /// Bytes of the base that still count.
     pub base_end: u64,
     /// Bytes that the content holds, as far as the base counts.
+    #[serde(deserialize_with = "ranges")]
     pub local: RangeSet<u64>,
     /// Bytes that were written, as far as the base counts.
+    #[serde(deserialize_with = "ranges")]
     pub dirty: RangeSet<u64>,
     /// Whether all that was written was to be added at the end, wherever that is.
     pub at_any_end: bool,
@@ -130,4 +133,15 @@ impl Left {
             .max()
             .unwrap_or(0)
     }
+}
+
+/// Ranges none of which is empty: rangemap 1.8 panics at one that is.
+fn ranges<'de, D: Deserializer<'de>>(from: D) -> Result<RangeSet<u64>, D::Error> {
+    let ranges = Vec::<(u64, u64)>::deserialize(from)?.into_iter();
+    ranges
+        .map(|(start, end)| match start < end {
+            true => Ok(start..end),
+            false => Err(D::Error::custom("an empty range")),
+        })
+        .collect()
 }

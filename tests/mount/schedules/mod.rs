@@ -4,6 +4,7 @@
 //! `FTPFS_TEST_SCHEDULES` asks for more schedules on each server than those of a normal run, `FTPFS_TEST_SEED` for others.
 
 mod links;
+mod load;
 mod relay;
 mod trees;
 
@@ -40,6 +41,7 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
         .into_iter()
         .map(trial)
         .chain(links::trials(kind))
+        .chain(load::trials(kind))
         .collect()
 }
 
