@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Remote;
+use super::{Patch, Remote};
 use crate::ftp::list::Entry;
 use crate::ftp::{Listing, RemotePath};
 
@@ -103,8 +103,10 @@ impl Remote {
         self.veil().hidden.insert(path.clone());
     }
 
-    /// Ends [`Remote::hide`]: whatever is there by now is shown at the next listing.
+    /// Ends [`Remote::hide`]: whatever is there by now is shown at the next listing, not at one that is on its way and
+    /// may have seen what was there before.
     pub fn show(&self, path: &RemotePath) {
+        self.patch(path, Patch::Remove(path.name().to_vec()));
         self.veil().hidden.remove(path);
         (self.inner.tell)(OwnName::Free(path));
     }
