@@ -92,6 +92,11 @@ impl Vfs {
                 // Some of it may be there: only over the version that is known it is sent again.
                 state.at_any_end = false;
             })?;
+            if state.restored {
+                // Unless what is there is of others, whose times and bits stay as they are.
+                let now = staged.state();
+                (state.mode, state.mtime) = (now.mode, now.mtime);
+            }
             let now = version(&entry);
             self.with_node(ino, |node| {
                 node.entry = Some(entry);

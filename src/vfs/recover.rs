@@ -186,6 +186,10 @@ impl Vfs {
             self.load(ino, staged, state).await?;
         }
         self.store_beside(path, &source).await?;
+        {
+            let mut state = staged.state();
+            (state.mode, state.mtime) = (None, None);
+        }
         match self.remote.stat_now(path).await? {
             Some(item) => Ok(item.entry),
             None => Err(super::Error::NotFound),

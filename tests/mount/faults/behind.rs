@@ -52,12 +52,16 @@ pub(super) fn changed_meanwhile() -> Result<(), Failed> {
     odd.put("/replaced", b"by somebody else");
     odd.put("/new", b"by somebody else");
     odd.heal("STOR");
+    odd.forget();
     mount.start_again()?;
     assert!(
         within(DEADLINE, || mount.unsent().is_empty()),
         "{}",
         mount.log()
     );
+    let mut set = odd.received();
+    set.retain(|(verb, _)| ["SITE", "MFMT", "MFF"].contains(&&**verb));
+    assert!(set.is_empty(), "times and bits of theirs are set: {set:?}");
     let names = shown(&mount.path)?;
     for name in ["replaced", "new"] {
         assert_eq!(
