@@ -5,7 +5,7 @@
 use super::{Error, Moving, Patch, Remote, Result, dir_entry};
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
 use crate::ftp::{self, ErrorKind, RemotePath};
-use crate::pool::{Purpose, Retry, on_session};
+use crate::pool::{Purpose, Retry, echo, on_session};
 
 /// How a change ended whose answer may have been lost.
 enum Outcome {
@@ -224,6 +224,7 @@ impl Remote {
         match done {
             // It is done if the old name is gone and the new one is there; a rename is one step on every server.
             Err(error) if error.is_connection() => {
+                echo().await;
                 match (self.stat_now(from).await, self.stat_now(to).await) {
                     (Ok(None), Ok(Some(_))) => Ok(()),
                     (Ok(Some(_)), _) => {
@@ -315,6 +316,7 @@ impl Remote {
         match done {
             Err(error) if error.kind == ErrorKind::Lost => {
                 self.patch(path, Patch::Doubt);
+                echo().await;
                 let found = self.stat_now(path).await?;
                 let outcome = expected.compare(found.map(|item| item.entry.kind));
                 Ok(matches!(outcome, Outcome::NotDone))
@@ -356,6 +358,7 @@ impl Remote {
         match done {
             Err(error) if error.is_connection() => {
                 self.patch(path, Patch::Doubt);
+                echo().await;
                 let found = self.stat_now(path).await?;
                 match expected.compare(found.map(|item| item.entry.kind)) {
                     Outcome::Done => Ok(()),

@@ -14,7 +14,7 @@ use super::proofs::Proof;
 use super::{Error, Patch, Remote, Result, Version, file_entry};
 use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{self, Confirmed, ErrorKind, RemotePath, SizeAndTime, UploadKind, Wishes};
-use crate::pool::{Download, Retry, Unconfirmed, Upload, on_session};
+use crate::pool::{Download, Retry, Unconfirmed, Upload, echo, on_session};
 
 /// What is sent: a local file, of which every byte up to `size` is there.
 #[derive(Clone, Debug)]
@@ -61,7 +61,8 @@ impl Remote {
             match outcome {
                 Ok(entry) => return Ok(entry),
                 Err(error) if attempt < ATTEMPTS && is_lost(&error) => {
-                    debug!(%path, %error, "upload again")
+                    debug!(%path, %error, "upload again");
+                    echo().await;
                 }
                 // Not over the part that we sent ourselves, says a server that lets nobody overwrite.
                 Err(Error::Denied(error)) if attempt > 0 && attempt <= ATTEMPTS => {
@@ -106,7 +107,7 @@ impl Remote {
         least: u64,
         wishes: Wishes,
     ) -> Result<Resumed> {
-        let there = match self.size_of(at).await {
+        let there = match self.last_size_of(at).await {
             Ok(there) => there,
             Err(Error::Absent(_)) => return Ok(Resumed::Nothing),
             Err(error) => return Err(error),
@@ -171,7 +172,7 @@ impl Remote {
             .await;
         for _ in 0..ATTEMPTS {
             let there = match sent {
-                Err(error) if is_lost(&error) => self.size_of(path).await?,
+                Err(error) if is_lost(&error) => self.last_size_of(path).await?,
                 outcome => return outcome,
             };
             // What arrived is the beginning of what was sent: go on behind it. Unless others have added to the file
@@ -326,6 +327,20 @@ impl Remote {
     /// The size of the file `path` by the server's word of this moment.
     pub async fn size_of(&self, path: &RemotePath) -> Result<u64> {
         Ok(self.current(path).await?.0)
+    }
+
+    /// The size that the file `path` has once the server has written all that it got on connections that are lost. To add
+    /// to it before that would leave bytes in it twice.
+    async fn last_size_of(&self, path: &RemotePath) -> Result<u64> {
+        let mut size = self.size_of(path).await?;
+        for _ in 0..ECHOES {
+            echo().await;
+            let before = std::mem::replace(&mut size, self.size_of(path).await?);
+            if before == size {
+                break;
+            }
+        }
+        Ok(size)
     }
 
     /// The version of the file `path` by the server's word of this moment.
@@ -574,6 +589,9 @@ pub fn scratch_name(path: &RemotePath) -> RemotePath {
 pub(super) fn is_lost(error: &Error) -> bool {
     matches!(error, Error::Wire(error) if error.is_connection())
 }
+
+/// How often a file that grows is looked at before it is gone on with: then others write to it, which their bytes show.
+const ECHOES: u32 = 40;
 
 /// Bytes that are compared before an upload is gone on with.
 const TAIL: u64 = 256 << 10;

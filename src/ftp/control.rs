@@ -111,6 +111,11 @@ impl Control {
         })
     }
 
+    /// Ends the connection; commands that the server has not got yet are never sent.
+    pub fn reset(self) {
+        self.stream.reset();
+    }
+
     /// The address of the other end: the server's, or its proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.peer

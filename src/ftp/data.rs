@@ -171,12 +171,9 @@ impl DataStream {
         .await;
     }
 
-    /// Breaks the connection, as a network does that fails.
+    /// Breaks the connection, as a network does that fails: of what was sent, nothing more arrives.
     pub fn reset(self) {
-        // Not lingering: the end is told by a reset.
-        if let Err(error) = SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO)) {
-            tracing::debug!(%error, "a data connection was not reset");
-        }
+        self.stream.reset();
     }
 
     /// Ends a download that was read to its end, politely where encrypted.

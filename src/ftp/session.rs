@@ -341,6 +341,11 @@ impl Session {
             .ok();
     }
 
+    /// Ends a session of which nothing more is expected, so that no command that was given up reaches the server later.
+    pub fn reset(self) {
+        self.control.reset();
+    }
+
     /// Keeps the session from idling out. Any answer will do: aioftp does not know `NOOP`.
     pub async fn noop(&mut self) -> Result<()> {
         self.exchange(Command::bare("NOOP")).await.map(drop)

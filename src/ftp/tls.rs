@@ -16,6 +16,7 @@ use rustls::{
     RootCertStore, SignatureScheme, SupportedProtocolVersion,
 };
 use sha2::{Digest, Sha256};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -359,6 +360,13 @@ impl MaybeTls {
                 .map(|certificate| Sha256::digest(certificate).into()),
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
         })
+    }
+
+    /// Ends the connection by a reset: what the peer has not got yet is not sent any more, now or after the link is back.
+    pub fn reset(self) {
+        if let Err(error) = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)) {
+            debug!(%error, "a connection was closed, but not reset");
+        }
     }
 
     /// The socket below.

@@ -53,6 +53,7 @@ impl Lease {
     fn discard(&mut self) {
         if let Some(session) = self.session.take() {
             debug!(session = session.id, "session discarded");
+            session.reset();
             self.pool.inner.open.fetch_sub(1, Ordering::Relaxed);
         }
     }

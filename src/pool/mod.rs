@@ -557,6 +557,15 @@ async fn keep(inner: std::sync::Weak<Inner>) {
     }
 }
 
+/// Waits for what was sent on a session that is lost: the server may have got it and not done it yet, and would do it
+/// after what is sent on another.
+pub async fn echo() {
+    tokio::time::sleep(ECHO).await;
+}
+
+/// How long a server may need for what it has got: measured, a loaded one took 5 ms.
+const ECHO: Duration = Duration::from_millis(250);
+
 /// Pauses before each repetition: a stale session is replaced at once, a restarting server gets two seconds.
 const RETRIES: [Duration; 3] = [
     Duration::ZERO,

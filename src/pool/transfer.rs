@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tracing::debug;
 
-use super::{Direction, Lease, Pool, Progress, Purpose};
+use super::{Direction, Lease, Pool, Progress, Purpose, echo};
 use crate::ftp::{
     Confirmed, DataStream, Error, ErrorKind, RemotePath, Result, SizeAndTime, UploadKind, Wishes,
 };
@@ -140,9 +140,11 @@ impl Upload {
     ) -> Result<Self> {
         let mut lease = pool.lease(purpose).await?;
         let stream = match lease.upload(kind, file).await {
-            // STOR again changes nothing more; APPE has not added anything before a byte was sent.
+            // APPE has not added anything before a byte was sent; a STOR that is done late would empty what the next one
+            // has stored.
             Err(error) if error.is_connection() => {
                 debug!(%error, "upload again on a new session");
+                echo().await;
                 lease.reconnect().await?;
                 lease.upload(kind, file).await?
             }
@@ -217,7 +219,7 @@ impl Upload {
                 Ok(())
             }
             Err(error) => {
-                self.stream = None;
+                self.reset();
                 match self.lease.finish(&self.operation).await {
                     Err(reason) if reason.is_refusal() => Err(reason),
                     _ => Err(Error::new(error.kind, &self.operation, error.detail())),
@@ -235,11 +237,16 @@ impl Upload {
 
     /// Breaks the data connection, and waits a while for what the server says to that.
     pub async fn cut(mut self) {
+        self.reset();
+        let said = tokio::time::timeout(CUT_PATIENCE, self.lease.finish(&self.operation)).await;
+        debug!(?said, "cut on purpose");
+    }
+
+    /// Breaks the data connection: nothing that is still under way is to arrive after what is sent next.
+    fn reset(&mut self) {
         if let Some(stream) = self.stream.take() {
             stream.reset();
         }
-        let said = tokio::time::timeout(CUT_PATIENCE, self.lease.finish(&self.operation)).await;
-        debug!(?said, "cut on purpose");
     }
 
     /// Ends the upload, sets what is wished and asks what the server has; success means that it has confirmed the upload.
@@ -260,13 +267,22 @@ impl Upload {
             .finish_upload(&self.operation, &self.file, wishes)
             .await;
         if let Some(stream) = self.stream.take() {
-            stream.close_sent().await;
+            match &answered {
+                Err(error) if error.is_connection() => stream.reset(),
+                _ => stream.close_sent().await,
+            }
         }
         match (answered, ended) {
             (Ok(confirmed), Ok(())) => Ok(confirmed),
             (Err(error), _) if !error.is_connection() => Err(Unconfirmed::Failed(error)),
             (Err(error), _) | (Ok(_), Err(error)) => Err(Unconfirmed::AllSent(error)),
         }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.reset();
     }
 }
 

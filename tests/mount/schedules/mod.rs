@@ -315,6 +315,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::HalfClose),
         2 => Just(Fault::Say421),
         2 => (10..300u64).prop_map(Fault::Delay),
+        2 => (1..100u64).prop_map(Fault::Late),
         1 => Just(Fault::Stall),
         2 => (1..6u32).prop_map(Fault::Refuse),
         1 => Just(Fault::NeverFinal),

@@ -33,6 +33,8 @@ pub enum Fault {
     Say421,
     /// The command is passed on after these milliseconds.
     Delay(u64),
+    /// The connection ends, and the command is passed on for all that, after these milliseconds.
+    Late(u64),
     /// Nothing is passed on any more.
     Stall,
     /// As many next control connections are refused.
@@ -68,6 +70,7 @@ impl Fault {
             Self::HalfClose => "half-close",
             Self::Say421 => "421 in place of a reply",
             Self::Delay(_) => "delay",
+            Self::Late(_) => "late command",
             Self::Stall => "stall",
             Self::Refuse(_) => "refused connection",
             Self::NeverFinal => "no final reply",
@@ -277,6 +280,15 @@ fn commands(
             Some(Fault::Delay(milliseconds)) => {
                 pause(Duration::from_millis(milliseconds));
             }
+            Some(Fault::Late(milliseconds)) => {
+                let _ = client.shutdown(Shutdown::Both);
+                pause(Duration::from_millis(milliseconds));
+                let mut server = server;
+                let _ = server.write_all(&line);
+                // It is done before the connection ends, as if it had been read long ago.
+                pause(DONE);
+                return Ok(());
+            }
             Some(Fault::Stall) => {
                 // Until the client has had enough.
                 while matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {}
@@ -328,7 +340,8 @@ fn replies(
             }
             session.at_reply.take()
         };
-        let told = match fault {
+        // A client that has gone is for those to notice who read from it.
+        let _told = match fault {
             Some(Fault::LoseReply) => return Ok(()),
             Some(Fault::TruncateReply(bytes)) => {
                 let _ = client.write_all(&line[..bytes.min(line.len() - 1)]);
@@ -340,9 +353,6 @@ fn replies(
             }
             _ => client.write_all(&line),
         };
-        if told.is_err() {
-            return Ok(());
-        }
     }
 }
 
@@ -456,6 +466,9 @@ fn one_way(shared: &Shared, session: &Mutex<Session>, from: &TcpStream, to: &Tcp
 fn locked(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
     session.lock().expect("no panic while locked")
 }
+
+/// How long a server is given for a command.
+const DONE: Duration = Duration::from_millis(20);
 
 /// A data connection that was made in advance may never be used.
 const LONGEST_UNUSED: Duration = Duration::from_secs(120);
