@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lru::LruCache;
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tracing::debug;
 
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
@@ -77,6 +77,8 @@ struct Inner {
     /// Turns for listings, and for contents, that nobody has asked for yet.
     ahead: Semaphore,
     read_ahead: Semaphore,
+    /// Read by those who remove files of ours while nobody waits for it.
+    tidying: Arc<RwLock<()>>,
     bounds: Bounds,
 }
 
@@ -115,6 +117,7 @@ impl Remote {
                 exact: Semaphore::new(EXACT_AT_ONCE),
                 ahead: Semaphore::new(AHEAD_AT_ONCE),
                 read_ahead: Semaphore::new(READ_AHEAD_AT_ONCE),
+                tidying: Arc::default(),
                 bounds: Bounds {
                     window_bytes: (capacity / 16).min(LONGEST_WINDOW),
                     lanes_bytes: capacity / 4 * 3,
@@ -132,6 +135,12 @@ impl Remote {
     /// The sessions below.
     pub fn pool(&self) -> &Pool {
         &self.inner.pool
+    }
+
+    /// Logs out, once what is done behind everybody's back is done.
+    pub async fn close(&self) {
+        drop(self.inner.tidying.write().await);
+        self.pool().close().await;
     }
 
     /// The folder `dir`, as known for less than the TTL or as just fetched; those who ask at once share one fetch.
@@ -477,10 +486,10 @@ const LONGEST_WINDOW: u64 = 8 << 20;
 const MOST_CONTENTS: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 /// Flights of questions for exact times at once: all sessions but one, by default.
-const EXACT_AT_ONCE: usize = 5;
+const EXACT_AT_ONCE: usize = 7;
 
 /// Small files that are read at once before they are asked for.
-const READ_AHEAD_AT_ONCE: usize = 6;
+const READ_AHEAD_AT_ONCE: usize = 8;
 
 /// Listings that are fetched at once before they are asked for.
 const AHEAD_AT_ONCE: usize = 4;

@@ -130,8 +130,13 @@ impl Remote {
                 tested => break tested,
             }
         };
-        self.clean(&scratch).await;
-        self.show(&scratch);
+        let remote = self.clone();
+        let tidying = self.inner.tidying.clone().read_owned().await;
+        tokio::spawn(async move {
+            let _tidying = tidying;
+            remote.clean(&scratch).await;
+            remote.show(&scratch);
+        });
         match tested {
             Err(Error::Denied(_) | Error::Unsupported(_)) => Ok(false),
             Err(Error::Wire(error)) if error.is_refusal() => Ok(false),

@@ -16,7 +16,7 @@ pub(super) struct Streams {
     pub(super) failed: u64,
     /// Where readers stand, the latest last.
     pub(super) cursors: VecDeque<Cursor>,
-    /// Reads in a row that went on from none of them.
+    /// Reads in a row that went on from none of them, nor began with the file.
     pub(super) jumps: u32,
     /// Where streams of their own were begun, far ahead of a reader.
     pub(super) lanes: BTreeSet<u64>,
@@ -81,7 +81,7 @@ impl Streams {
         };
         self.jumps = match known {
             Some(_) => 0,
-            None => self.jumps + 1,
+            None => self.jumps + u32::from(offset > 0),
         };
         if self.cursors.len() >= CURSORS {
             self.cursors.pop_front();

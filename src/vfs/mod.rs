@@ -188,7 +188,7 @@ impl Vfs {
                 "{path}: not on the server yet{reason}; it is kept, and sent by the next mount"
             ));
         }
-        self.remote.pool().close().await;
+        self.remote.close().await;
         if unsent.is_empty() {
             Ok(())
         } else {
