@@ -147,7 +147,7 @@ pub fn server(
 pub fn pool(raw: &Raw) -> PoolConfig {
     PoolConfig {
         // Servers commonly allow 8 to 10 connections from one address.
-        max_sessions: raw.max_conns.unwrap_or(6) as usize,
+        max_sessions: raw.max_conns.unwrap_or(8) as usize,
         idle_timeout: raw.idle_timeout.unwrap_or(Duration::from_secs(60)),
     }
 }

@@ -100,7 +100,7 @@ pub const TABLE: &[Spec] = &[
          and shows everybody on the way what is in your files [private]"),
     value(Group::Connection, "max_conns", "N",
         |raw, v| set(&mut raw.max_conns, values::number(v, 1, 64)),
-        "Most connections to the server at once [6]"),
+        "Most connections to the server at once [8]"),
     value(Group::Connection, "bwlimit", "RATE",
         |raw, v| set(&mut raw.bwlimit, values::limits(v)),
         "Most bytes of files in a second, as 500K; or UP:DOWN, each for its direction, 0 for none [none]"),

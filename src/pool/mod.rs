@@ -516,12 +516,18 @@ async fn keep(inner: std::sync::Weak<Inner>) {
         let now = Instant::now();
         let close: Vec<Idle> = {
             let mut idle = inner.idle.lock().expect("no panic while locked");
-            let over = |one: &mut Idle| {
+            let mut spare = inner.open.load(Ordering::Relaxed).saturating_sub(WARM);
+            let mut over = |one: &mut Idle| {
                 // Looked at, so that a data connection that nobody used is closed in time.
                 one.session.is_armed();
-                now - one.since > inner.config.idle_timeout || one.session.ended().is_some()
+                let unused = now - one.since;
+                let over = unused > inner.config.idle_timeout
+                    || (spare > 0 && unused > SPARE)
+                    || one.session.ended().is_some();
+                spare = spare.saturating_sub(usize::from(over));
+                over
             };
-            idle.extract_if(.., over).collect()
+            idle.extract_if(.., &mut over).collect()
         };
         for one in close {
             inner.open.fetch_sub(1, Ordering::Relaxed);
@@ -573,8 +579,12 @@ const RETRIES: [Duration; 3] = [
     Duration::from_millis(1500),
 ];
 
-/// Sessions that a mount opens before they are needed.
+/// Sessions that a mount opens before they are needed, and keeps for a while.
 const WARM: usize = 6;
+
+/// Time that an unused session beyond those is kept: other programs of the same user may need it, since many servers let
+/// each address have eight.
+const SPARE: Duration = Duration::from_secs(10);
 
 /// How often idle sessions are looked after.
 const TICK: Duration = Duration::from_secs(2);
