@@ -11,8 +11,8 @@ use super::blocks::BLOCK;
 use super::error::{Error, Result};
 use super::reader::{Content, Version};
 use super::streams::{Failure, SMALL_REST};
-use crate::ftp::ErrorKind;
 use crate::ftp::list::Precision;
+use crate::ftp::{self, ErrorKind};
 use crate::pool::{Download, Retry, on_session};
 
 /// The task behind one stream.
@@ -132,10 +132,9 @@ impl Fetch {
             }
             if length == 0 {
                 self.deliver(at, &mut fresh);
-                return if *at < size {
-                    Err(Error::Stale(content.path()))
-                } else {
-                    Ok(())
+                return match *at < size {
+                    true => Err(self.why_short(*at).await),
+                    false => Ok(()),
                 };
             }
             if *at + fresh.len() as u64 == size {
@@ -176,8 +175,22 @@ impl Fetch {
         }
     }
 
+    /// Why a download ended properly at `at`, which is not the end: the file is another by now, or what looked like the
+    /// end was none, as where something between cuts a connection and the server has sent all by then.
+    async fn why_short(&self, at: u64) -> Error {
+        match self.verify().await {
+            Err(error) => error,
+            Ok(Known::No) => Error::Stale(self.content.path()),
+            Ok(Known::Same) => {
+                let operation = format!("RETR {}", self.content.path());
+                let detail = format!("it ended at byte {at} of {}", self.content.version.size);
+                ftp::Error::new(ErrorKind::Cut, operation, detail).into()
+            }
+        }
+    }
+
     /// After a lost connection: whether the file is still the version that the first bytes came from.
-    async fn verify(&self) -> Result<()> {
+    async fn verify(&self) -> Result<Known> {
         let Version {
             size: known_size,
             modified,
@@ -192,9 +205,9 @@ impl Fetch {
             Ok((_, Some(mtime))) if known_mtime.is_some_and(|known| known != mtime) => {
                 Err(Error::Stale(path))
             }
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Known::Same),
             // A server without SIZE cannot be asked; the size at the end of the transfer tells.
-            Err(error) if error.kind == ErrorKind::NotImplemented => Ok(()),
+            Err(error) if error.kind == ErrorKind::NotImplemented => Ok(Known::No),
             Err(error) => Err(error.into()),
         }
     }
@@ -227,6 +240,14 @@ impl Fetch {
             ends_at_limit: stream.ends_at_limit,
         })
     }
+}
+
+/// What is known of a file that is not known to have changed.
+enum Known {
+    /// It has not.
+    Same,
+    /// Nothing.
+    No,
 }
 
 /// What is wanted of a stream by now; see [`Stream`](super::streams::Stream).

@@ -4,6 +4,7 @@
 //! changes what is remembered. Knows paths and contents, no inodes, handles or errno.
 
 mod ahead;
+mod aside;
 pub mod blocks;
 mod early;
 mod error;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use tokio::sync::{RwLock, Semaphore};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
@@ -137,9 +139,12 @@ impl Remote {
         &self.inner.pool
     }
 
-    /// Logs out, once what is done behind everybody's back is done.
+    /// Logs out, once what is done behind everybody's back is done, or takes too long: the next mount goes on with that.
     pub async fn close(&self) {
-        drop(self.inner.tidying.write().await);
+        let tidied = timeout(self.pool().patience(), self.inner.tidying.write()).await;
+        if tidied.is_err() {
+            debug!("left for the next mount");
+        }
         self.pool().close().await;
     }
 

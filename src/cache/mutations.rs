@@ -2,7 +2,7 @@
 //!
 //! None is repeated blindly. Where the answer was lost, the server is asked what happened.
 
-use super::{Error, Moving, Patch, Remote, Result, dir_entry};
+use super::{Error, Patch, Remote, Result, dir_entry};
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
 use crate::ftp::{self, ErrorKind, RemotePath};
 use crate::pool::{Purpose, Retry, echo, on_session};
@@ -169,55 +169,6 @@ impl Remote {
         Ok(())
     }
 
-    /// Gives the file `path` the name `aside`, of our own, which is not shown. It is shown at `path` as `entry` until the
-    /// [`Moving`] is dropped.
-    pub async fn hide_away(
-        &self,
-        path: &RemotePath,
-        aside: &RemotePath,
-        entry: &Entry,
-    ) -> Result<Moving> {
-        self.hide(aside);
-        let moving = self.moving_aside(path, entry);
-        let moved = self.rename_once(path, aside).await;
-        if moved.is_err() {
-            self.show(aside);
-        }
-        moved.map(|()| moving)
-    }
-
-    /// Takes [`Remote::hide_away`] back: the file `aside`, which is shown at `path` as `entry`, is there again.
-    ///
-    /// # Errors
-    /// It stays where it is then, and is shown there.
-    pub async fn put_back(
-        &self,
-        aside: &RemotePath,
-        path: &RemotePath,
-        entry: &Entry,
-    ) -> Result<()> {
-        let back = self.rename_once(aside, path).await;
-        self.show(aside);
-        match &back {
-            Ok(()) => self.patch(path, Patch::Put(at(path, entry))),
-            Err(_) => self.patch(path, Patch::Doubt),
-        }
-        back
-    }
-
-    /// The file shown at `path` has been moved aside for good.
-    pub fn forget_aside(&self, path: &RemotePath) {
-        self.patch(path, Patch::Remove(path.name().to_vec()));
-    }
-
-    /// Moves the hidden file `path` to the hidden name `other`.
-    pub async fn hide_elsewhere(&self, path: &RemotePath, other: &RemotePath) -> Result<()> {
-        self.hide(other);
-        let outcome = self.rename_once(path, other).await;
-        self.show(if outcome.is_ok() { path } else { other });
-        outcome
-    }
-
     /// RNFR and RNTO, and nothing else.
     pub async fn rename_once(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
         let done = on_session!(self.pool(), Retry::Never, session => session.rename(from, to));
@@ -254,48 +205,8 @@ impl Remote {
         on_session!(self.pool(), Retry::Never, session => session.rename(from, to))
     }
 
-    /// Moves the file at `to`, which is `old`, aside, renames, and removes it; everything back if the renaming fails.
-    async fn rename_aside(
-        &self,
-        from: &RemotePath,
-        to: &RemotePath,
-        entry: &Entry,
-        old: &Entry,
-    ) -> Result<()> {
-        let aside = super::uploads::scratch_name(to);
-        self.hide_aside(&aside, to);
-        let moving = self.moving_aside(to, old);
-        let outcome = async {
-            self.rename_once(to, &aside).await?;
-            let renamed = self.rename_once(from, to).await;
-            if renamed.is_err() {
-                match self.rename_once(&aside, to).await {
-                    Ok(()) => self.patch(to, Patch::Put(at(to, old))),
-                    Err(back) => {
-                        tracing::warn!(path = %aside, error = %back, "the file moved aside could not be moved back");
-                        self.patch(to, Patch::Doubt);
-                    }
-                }
-            }
-            renamed
-        }
-        .await;
-        if outcome.is_ok() {
-            self.renamed(from, to, entry);
-        }
-        drop(moving);
-        if outcome.is_ok() {
-            let removed = on_session!(self.pool(), Retry::Never, session => session.delete(&aside));
-            if let Err(error) = removed {
-                tracing::warn!(path = %aside, %error, "the replaced file could not be removed");
-            }
-        }
-        self.show(&aside);
-        outcome
-    }
-
     /// What a rename that was done changes in memory.
-    fn renamed(&self, from: &RemotePath, to: &RemotePath, entry: &Entry) {
+    pub(super) fn renamed(&self, from: &RemotePath, to: &RemotePath, entry: &Entry) {
         if entry.kind == Kind::Dir {
             self.listings().forget_tree(from);
             self.listings().forget_tree(to);
@@ -416,7 +327,7 @@ impl Expected {
 }
 
 /// `entry` by the name that it has at `path`.
-fn at(path: &RemotePath, entry: &Entry) -> Entry {
+pub(super) fn at(path: &RemotePath, entry: &Entry) -> Entry {
     Entry {
         name: path.name().to_vec(),
         ..entry.clone()

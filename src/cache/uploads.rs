@@ -166,7 +166,19 @@ impl Remote {
             End::Known => self.open_over(path, UploadKind::Append, base).await?,
             End::Any => Upload::append(self.pool(), path).await?,
         };
-        let mut from = base.size;
+        let added = self.add(path, opened, source, base.size, wishes).await;
+        added.inspect_err(|_| self.patch(path, Patch::Doubt))
+    }
+
+    /// Sends the bytes of `source` from `from` on, to the end of the file at `path`.
+    async fn add(
+        &self,
+        path: &RemotePath,
+        opened: Upload,
+        source: &Source,
+        mut from: u64,
+        wishes: Wishes,
+    ) -> Result<Entry> {
         let mut sent = self
             .send(path, Ok(opened), source, from..source.size, wishes)
             .await;
@@ -180,7 +192,6 @@ impl Remote {
             let ours = (from..=source.size).contains(&there)
                 && self.holds(path, source, from..there).await?;
             if !ours {
-                self.patch(path, Patch::Doubt);
                 return Err(Error::Stale(path.clone()));
             }
             if there == source.size {
@@ -192,7 +203,7 @@ impl Remote {
                 .send(path, opened, source, from..source.size, wishes)
                 .await;
         }
-        sent.inspect_err(|_| self.patch(path, Patch::Doubt))
+        sent
     }
 
     /// Whether the file at `path` has the bytes of `source` in `range`.

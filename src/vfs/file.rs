@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::attr::version;
@@ -480,7 +481,8 @@ impl Vfs {
             Err(error) => error,
         };
         // Moved meanwhile, with or without its folder: the server was asked for the old name.
-        self.remote.at_rest(&path).await;
+        let at_rest = self.remote.at_rest(&path);
+        timeout(self.remote.pool().patience(), at_rest).await.ok();
         let (now, content) = self.content(ino, version)?;
         let refused = matches!(&error, cache::Error::Wire(error) if error.is_refusal());
         if now != path || refused {

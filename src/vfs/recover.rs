@@ -39,7 +39,8 @@ impl Vfs {
         for (number, change) in left.changes {
             match change {
                 Intent::PutBack(aside, path) => {
-                    self.put_back(&aside, &path).await?;
+                    // The last mount ended while it replaced that file.
+                    self.remote.bring_back(&aside, &path).await?;
                     self.staging.journal().note_end(Record::Done(number));
                 }
                 // What it holds is gone on with.
@@ -74,19 +75,6 @@ impl Vfs {
                 .ok();
             self.queue.add(number, &pending.path, work);
         }
-        Ok(())
-    }
-
-    /// The last mount ended while it replaced the file at `path`, which it had moved to `aside`.
-    async fn put_back(&self, aside: &RemotePath, path: &RemotePath) -> Result<()> {
-        if self.remote.stat_now(aside).await?.is_none() {
-            return Ok(());
-        }
-        match self.remote.stat_now(path).await? {
-            Some(_) => self.remote.remove_file(aside).await?,
-            None => self.remote.rename_once(aside, path).await?,
-        }
-        self.remote.expire(path);
         Ok(())
     }
 

@@ -250,16 +250,18 @@ impl Vfs {
         };
         let kept = self.with_node(ino, |node| node.kept_at.clone());
         if let Ok(Some(kept)) = kept {
-            if let Err(error) = self.remote.put_back(&kept, path, &entry).await {
-                warn!(%path, at = %kept, %error, "the file moved aside could not be moved back");
+            let back = self.remote.put_back(&kept, path, &entry, moving).await;
+            if let Err(error) = &back {
+                warn!(%path, at = %kept, %error, "the file moved aside is not back yet");
             }
             let mut inodes = self.inodes();
             if let Some(node) = inodes.get_mut(ino) {
                 node.kept_at = None;
             }
             self.remote.moved(ino, path);
+            // Now that memory says where it is.
+            drop(back);
         }
-        drop(moving);
         self.drop_handle(ino);
     }
 
