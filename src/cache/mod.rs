@@ -4,6 +4,7 @@
 //! changes what is remembered. Knows paths and contents, no inodes, handles or errno.
 
 mod ahead;
+mod appends;
 mod aside;
 pub mod blocks;
 mod early;
@@ -38,13 +39,14 @@ use blocks::{Blocks, ContentKey};
 use exact::Early;
 use listings::{Listings, Lookup, Told};
 
+pub use appends::{End, Resumed};
 pub use blocks::Usage;
 pub use early::{EarlyStore, UntilThen};
 pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
 use reader::Bounds;
 pub use reader::{Content, Version};
-pub use uploads::{End, Resumed, Source, scratch_name};
+pub use uploads::{Source, scratch_name};
 use veil::Veil;
 pub use veil::{Moving, OwnName, Tell};
 

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 
 use crate::model_mount::pause;
@@ -189,6 +191,15 @@ impl Shared {
         }
     }
 
+    /// Whether what `client` sent still arrives, after a wait for the link: what was given up meanwhile is not sent again.
+    fn arrives(&self, client: &TcpStream) -> bool {
+        if !self.pulled.load(Ordering::SeqCst) {
+            return true;
+        }
+        self.wait_for_the_link();
+        !has_ended(client)
+    }
+
     /// What is to be done at this command.
     fn next(&self) -> Option<Fault> {
         let mut orders = self.orders();
@@ -260,7 +271,9 @@ fn commands(
         if !matches!(lines.read_until(b'\n', &mut line), Ok(1..)) {
             return Ok(());
         }
-        shared.wait_for_the_link();
+        if !shared.arrives(client) {
+            return Ok(());
+        }
         match shared.next() {
             None => {}
             Some(Fault::Drop) => return Ok(()),
@@ -353,6 +366,14 @@ fn replies(
             }
             _ => client.write_all(&line),
         };
+    }
+}
+
+fn has_ended(client: &TcpStream) -> bool {
+    let mut byte = [0; 1];
+    match recv(client, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, length)) => length == 0,
+        Err(error) => error != Errno::AGAIN,
     }
 }
 
