@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::{Patch, Remote};
 use crate::ftp::list::Entry;
@@ -134,7 +135,7 @@ impl Remote {
         }
     }
 
-    /// Waits until nothing is being moved away from `path`.
+    /// Waits until nothing is being moved away from `path`, or it takes too long.
     pub async fn at_rest(&self, path: &RemotePath) {
         let over = {
             let veil = self.veil();
@@ -142,7 +143,7 @@ impl Remote {
         };
         if let Some(mut over) = over {
             // Ends with the sender: nothing is ever sent.
-            let _ended = over.changed().await;
+            let _ended = timeout(self.pool().patience(), over.changed()).await;
         }
     }
 

@@ -153,6 +153,7 @@ impl Vfs {
         staged: &Staged,
         state: &State,
     ) -> Result<Entry> {
+        self.remote.at_rest(path).await;
         if let Some(early) = staged.take_early() {
             let source = Source {
                 file: staged.file.clone(),

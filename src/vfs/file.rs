@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::timeout;
 use tracing::warn;
 
 use super::attr::version;
@@ -414,18 +413,15 @@ impl Vfs {
 
     /// Lets the staged file of `ino` go if the server has all of it, and nobody writes to it.
     pub(super) async fn let_go(&self, ino: u64) {
-        let Some(staged) = self.staged(ino) else {
+        // Not one that somebody else has staged meanwhile and is about to change.
+        let Some((staged, _order)) = self.hold_staged(ino).await else {
             return;
         };
-        let _order = staged.order.lock().await;
         let mut inodes = self.inodes();
         if let Some(node) = inodes.get_mut(ino)
             && node.writers == 0
             && (!node.unlinked || node.handles == 0)
-            && node
-                .staged
-                .as_ref()
-                .is_some_and(|staged| node.unlinked || !staged.state().pending())
+            && (node.unlinked || !staged.state().pending())
         {
             node.staged = None;
             inodes.release(ino);
@@ -481,8 +477,7 @@ impl Vfs {
             Err(error) => error,
         };
         // Moved meanwhile, with or without its folder: the server was asked for the old name.
-        let at_rest = self.remote.at_rest(&path);
-        timeout(self.remote.pool().patience(), at_rest).await.ok();
+        self.remote.at_rest(&path).await;
         let (now, content) = self.content(ino, version)?;
         let refused = matches!(&error, cache::Error::Wire(error) if error.is_refusal());
         if now != path || refused {

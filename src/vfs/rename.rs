@@ -75,6 +75,8 @@ impl Vfs {
         };
         self.settled(&from).await?;
         self.settled(&to).await?;
+        self.remote.at_rest(&from).await;
+        self.remote.at_rest(&to).await;
         // Held until the end: nothing is sent to a name that something else is about to have.
         let mut orders = Vec::new();
         let earlier = target.filter(|target| target.ino < source.ino);

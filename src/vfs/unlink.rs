@@ -48,6 +48,7 @@ impl Vfs {
         }
         let _names = self.names.read().await;
         let path = self.path(parent)?.join(name);
+        self.remote.at_rest(&path).await;
         let _leaving = self.leave(attr.ino);
         // Rather not sent at all.
         let queued = self.staged(attr.ino).and_then(|staged| {

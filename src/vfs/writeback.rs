@@ -70,6 +70,7 @@ impl Vfs {
                 }
             }
             Work::Remove(kind, was) => {
+                self.remote.at_rest(path).await;
                 if let Some(was) = was {
                     let now = self.remote.version_of(path).await;
                     match now {
