@@ -115,7 +115,9 @@ fn explore_some(
 ) -> Result<Counts, String> {
     let relay = Relay::start(server.address()).map_err(|error| error.to_string())?;
     let url = format!("ftp://{}@127.0.0.1:{}/", server.user, relay.port);
-    let mount = ModelMount::start(&url, server.password, options)?;
+    // The waits are so short that a server under load may not greet in time.
+    let begin = || ModelMount::start(&url, server.password, options);
+    let mount = begin().or_else(|_| begin()).or_else(|_| begin())?;
     for (number, schedule) in schedules {
         let run = Run {
             folder: mount.path.join(format!("schedule {number}")),
