@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::{debug, warn};
@@ -370,10 +371,12 @@ impl Remote {
             let folder = path.parent().and_then(|dir| self.listings().known(&dir))?;
             folder.entries.get(path.name())?.entry.mode
         };
-        let entry = Entry {
+        let mut entry = Entry {
             mode: mode.or_else(known),
             ..file_entry(path.name(), size, mtime)
         };
+        // Without MDTM: the clock there may be another.
+        entry.modified.get_or_insert_with(about_now);
         self.patch(path, Patch::Put(entry.clone()));
         Ok(entry)
     }
@@ -410,6 +413,15 @@ impl Remote {
             }
             _ => Error::Denied(error),
         }
+    }
+}
+
+/// The time of this moment, as far as another machine's clock can be told by ours.
+fn about_now() -> Modified {
+    let since = UNIX_EPOCH.elapsed().unwrap_or_default();
+    Modified {
+        seconds: since.as_secs() as i64,
+        precision: Precision::Day,
     }
 }
 

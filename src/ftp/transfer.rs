@@ -412,7 +412,20 @@ impl Session {
                 negotiated?
             }
         };
-        flight.extend(late);
+        // Where they run side by side, the transfer may begin before its offset is taken: at the start of the file then.
+        if !pipelines && !late.is_empty() {
+            let replies = self.exchange_all(late.clone()).await?;
+            let refused = late
+                .iter()
+                .zip(&replies)
+                .find(|(_, reply)| reply.code >= 400);
+            if let Some((command, reply)) = refused {
+                return Err(Error::from_reply(command.to_string(), reply));
+            }
+            answered.extend(replies);
+        } else {
+            flight.extend(late);
+        }
         let launched = self.send_flight(armed, was_armed, flight, command).await?;
         Ok((launched, answered))
     }

@@ -6,6 +6,7 @@
 //! run, `FTPFS_TEST_SEED` for other ones.
 
 mod killed;
+mod lacking;
 mod operations;
 mod told;
 
@@ -49,6 +50,7 @@ pub fn trials(kind: ServerKind, way: Way) -> Vec<Trial> {
     let mut trials: Vec<Trial> = mounts.iter().map(trial).collect();
     if way == Way::Plain {
         trials.extend(killed::trials(kind));
+        trials.extend(lacking::trials(kind));
     }
     trials
 }

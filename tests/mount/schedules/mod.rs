@@ -5,7 +5,7 @@
 
 mod links;
 mod load;
-mod relay;
+pub mod relay;
 mod trees;
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rustix::io::Errno;
 
 use crate::faults::{append, write};
-use crate::model_mount::{ModelMount, within};
+use crate::model_mount::{ModelMount, pause, within};
 use crate::servers::{Server, ServerKind};
 
 use relay::{Fault, Harm, Relay};
@@ -128,8 +128,8 @@ fn explore_some(
         let logged = mount.log().len();
         if let Err(what) = run.all(schedule) {
             let log = mount.log();
-            let log: Vec<&str> = log[logged..].lines().collect();
-            let log = &log[log.len().saturating_sub(LOG_SHOWN)..];
+            // The last ones are of those who look whether it is well at last.
+            let log: Vec<&str> = log[logged..].lines().take(LOG_SHOWN).collect();
             return Err(format!(
                 "schedule {number}: {what}\n{:?}\n{}\n{}",
                 schedule.faults,
@@ -209,7 +209,11 @@ impl Run<'_> {
             Op::Read(name) => return fs::read(path(name)).map(Seen::Bytes).map_err(errno),
             Op::List => return names(&self.folder).map(Seen::Names).map_err(errno),
         };
-        done.map(|()| Seen::Done).map_err(errno)
+        done.map(|()| Seen::Done).map_err(|error| {
+            // Shown until the kernel releases it, which is after the close that failed.
+            pause(RELEASED);
+            errno(error)
+        })
     }
 }
 
@@ -331,11 +335,14 @@ const SCHEDULES: u64 = 56;
 /// Mounts that they are divided among.
 const MOUNTS: usize = 4;
 
+/// How long it takes at most until a file is let go that could not be sent.
+const RELEASED: Duration = Duration::from_millis(250);
+
 /// How long the faults last after the last operation.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// How long it takes at most until all is well again.
 const LONG: Duration = Duration::from_secs(40);
 
-/// Lines of the log that are shown.
-const LOG_SHOWN: usize = 150;
+/// Lines of the log of a schedule that are shown.
+const LOG_SHOWN: usize = 500;

@@ -1,4 +1,5 @@
-//! A relay between a client and a real server, which knows control and data connections and does harm to them on order.
+//! A relay between a client and a real server, which knows control and data connections and does harm to them on order,
+//! or makes the server one that has less.
 //!
 //! Passive mode by `EPSV`, in the clear.
 
@@ -84,6 +85,17 @@ impl Fault {
     }
 }
 
+/// What a server lacks that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// These commands.
+    Verbs(&'static [&'static str]),
+    /// It takes what comes in one piece for one command, and drops the rest.
+    Pipelining,
+    /// It ends a data connection that waits for its command.
+    Arming,
+}
+
 /// The relay; it ends with the process, or when it is dropped and its connections end.
 pub struct Relay {
     /// Where it listens on 127.0.0.1.
@@ -93,6 +105,7 @@ pub struct Relay {
 
 struct Shared {
     server: SocketAddr,
+    lack: Option<Lack>,
     orders: Mutex<Orders>,
     refuse: AtomicU32,
     /// Nothing gets through, either way, as when a cable is pulled.
@@ -114,10 +127,20 @@ struct Orders {
 impl Relay {
     /// A relay to `server`.
     pub fn start(server: SocketAddr) -> io::Result<Self> {
+        Self::begin(server, None)
+    }
+
+    /// A relay to `server` that makes it lack something.
+    pub fn lacking(server: SocketAddr, lack: Lack) -> io::Result<Self> {
+        Self::begin(server, Some(lack))
+    }
+
+    fn begin(server: SocketAddr, lack: Option<Lack>) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             server,
+            lack,
             orders: Mutex::default(),
             refuse: AtomicU32::new(0),
             pulled: AtomicBool::new(false),
@@ -218,6 +241,8 @@ struct Session {
     at_reply: Option<Fault>,
     at_data: Option<(Harm, u64)>,
     swallow_final: bool,
+    /// Transfers that were begun.
+    transfers: u32,
 }
 
 fn control(shared: &Arc<Shared>, client: TcpStream) -> io::Result<()> {
@@ -317,6 +342,22 @@ fn commands(
                 locked(session).at_reply = Some(fault);
             }
         }
+        let verb = line.split(|byte| byte.is_ascii_whitespace()).next();
+        let verb = String::from_utf8_lossy(verb.unwrap_or_default()).to_uppercase();
+        if TRANSFERS.contains(&verb.as_str()) {
+            locked(session).transfers += 1;
+        }
+        match shared.lack {
+            // The server refuses it itself, in its turn.
+            Some(Lack::Verbs(verbs)) if verbs.contains(&verb.as_str()) => {
+                line = b"XLACKS\r\n".to_vec();
+            }
+            Some(Lack::Pipelining) => {
+                let more = lines.buffer().len();
+                lines.consume(more);
+            }
+            _ => {}
+        }
         let mut server = server;
         if server.write_all(&line).is_err() {
             return Ok(());
@@ -389,6 +430,7 @@ fn data(shared: &Arc<Shared>, session: &Arc<Mutex<Session>>, port: u16) -> io::R
     listener.set_nonblocking(true)?;
     let (server, session) = (SocketAddr::new(shared.server.ip(), port), session.clone());
     let shared = shared.clone();
+    let transfers = locked(&session).transfers;
     thread::spawn(move || {
         let begun = Instant::now();
         let client = loop {
@@ -399,6 +441,12 @@ fn data(shared: &Arc<Shared>, session: &Arc<Mutex<Session>>, port: u16) -> io::R
             }
         };
         shared.wait_for_the_link();
+        if shared.lack == Some(Lack::Arming) {
+            pause(PATIENCE);
+            if locked(&session).transfers == transfers {
+                return;
+            }
+        }
         let Ok(server) = TcpStream::connect(server) else {
             return;
         };
@@ -487,6 +535,12 @@ fn one_way(shared: &Shared, session: &Mutex<Session>, from: &TcpStream, to: &Tcp
 fn locked(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
     session.lock().expect("no panic while locked")
 }
+
+/// Commands that need a data connection.
+const TRANSFERS: [&str; 6] = ["RETR", "STOR", "APPE", "LIST", "MLSD", "NLST"];
+
+/// How long a data connection waits for its command where it is not to.
+const PATIENCE: Duration = Duration::from_millis(3);
 
 /// How long a server is given for a command.
 const DONE: Duration = Duration::from_millis(20);
