@@ -168,6 +168,7 @@ impl Vfs {
         let staged = self.inodes().staged();
         for ino in staged {
             // What is queued is waited for below.
+        self.remote.pool().ask_at_once();
             if self.is_queued(ino) {
                 continue;
             }
