@@ -39,6 +39,8 @@ pub struct Raw {
     pub connect_timeout: Option<Duration>,
     pub timeout: Option<Duration>,
     pub user: Option<String>,
+    /// `xattr`.
+    pub xattr: bool,
     pub password: Option<Secret>,
     pub account: Option<Secret>,
     pub credentials: Option<Source>,

@@ -13,7 +13,9 @@ use super::credentials::{self, Surroundings};
 use super::options::Raw;
 use super::values::ProxyUrl;
 use crate::cache::CacheConfig;
-use crate::ftp::config::{DataMode, Identity, PasvAddress, Route, ServerConfig, TlsMode, Trust};
+use crate::ftp::config::{
+    DataMode, Identity, Lines, PasvAddress, Route, ServerConfig, TlsMode, Trust,
+};
 use crate::ftp::url::Location;
 use crate::fuse::FuseConfig;
 use crate::log::LogConfig;
@@ -51,10 +53,14 @@ pub fn setup(
             umask: raw.umask,
             read_only: raw.read_only,
             staging,
+            url: location.url(),
             journal,
             write_back: raw.write_back,
         },
-        fuse: FuseConfig { attr_ttl },
+        fuse: FuseConfig {
+            attr_ttl,
+            xattr: raw.xattr,
+        },
         mount: MountConfig {
             place,
             source: raw
@@ -146,6 +152,10 @@ pub fn server(
 /// Bounds of the sessions.
 pub fn pool(raw: &Raw) -> PoolConfig {
     PoolConfig {
+        lines: match raw.xattr {
+            true => Lines::Kept,
+            false => Lines::Dropped,
+        },
         // Servers commonly allow 8 to 10 connections from one address.
         max_sessions: raw.max_conns.unwrap_or(6) as usize,
         idle_timeout: raw.idle_timeout.unwrap_or(Duration::from_secs(60)),

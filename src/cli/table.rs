@@ -151,6 +151,8 @@ pub const TABLE: &[Spec] = &[
         "How long listings are believed before the server is asked again [5s]"),
     value(Group::Appearance, "cache_size", "SIZE", |raw, v| set(&mut raw.cache_size, values::size(v)),
         "Most memory for file contents [256M]"),
+    flag(Group::Appearance, "xattr", |raw| raw.xattr = true,
+        "Show what the server says of each file as extended attributes user.ftp.*, see getfattr(1)"),
 
     short('f', flag(Group::Mount, "foreground", |raw| raw.foreground = true,
         "Stay in the foreground, and log to standard error")),
