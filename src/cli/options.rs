@@ -60,6 +60,7 @@ pub struct Raw {
     pub pasv_address: Option<PasvAddress>,
     /// `mode`.
     pub mode: Option<DataMode>,
+    pub max_rate: Option<u32>,
     /// `active_ports`.
     pub active_ports: Option<RangeInclusive<u16>>,
     /// `active_address`.

@@ -1,6 +1,7 @@
 //! From options to the configuration of each layer.
 
 use std::fs::DirBuilder;
+use std::num::NonZeroU64;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::options::Raw;
 use super::values::ProxyUrl;
 use crate::cache::CacheConfig;
 use crate::ftp::config::{
-    DataMode, Identity, Lines, PasvAddress, Route, ServerConfig, TlsMode, Trust,
+    DataMode, Identity, Limits, Lines, PasvAddress, Route, ServerConfig, TlsMode, Trust,
 };
 use crate::ftp::url::Location;
 use crate::fuse::FuseConfig;
@@ -142,7 +143,10 @@ pub fn server(
         data_mode,
         active_ports: raw.active_ports.clone(),
         route,
-        limits: raw.bwlimit.unwrap_or_default(),
+        limits: Limits {
+            commands: raw.max_rate.and_then(|rate| NonZeroU64::new(rate.into())),
+            ..raw.bwlimit.unwrap_or_default()
+        },
         charset: raw.charset.filter(|charset| !charset.is_utf8()),
         active_address: raw.active_address,
         pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),

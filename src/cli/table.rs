@@ -104,6 +104,8 @@ pub const TABLE: &[Spec] = &[
     value(Group::Connection, "bwlimit", "RATE",
         |raw, v| set(&mut raw.bwlimit, values::limits(v)),
         "Most bytes of files in a second, as 500K; or UP:DOWN, each for its direction, 0 for none [none]"),
+    value(Group::Connection, "max_rate", "N", |raw, v| set(&mut raw.max_rate, values::number(v, 1, 1000)),
+        "Most commands to the server in a second [none]"),
     value(Group::Connection, "connect_timeout", "TIME",
         |raw, v| set(&mut raw.connect_timeout, values::deadline(v)),
         "Longest wait for a connection [10s]"),

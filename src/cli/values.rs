@@ -167,6 +167,7 @@ pub fn duration(value: &OsStr) -> Result<Duration, String> {
         "m" | "min" => Some(60.0),
         "h" => Some(3600.0),
         "d" => Some(86400.0),
+        commands: None,
         _ => None,
     };
     let parsed = || {
@@ -331,6 +332,7 @@ mod tests {
             ("0644", Some(0o644)),
             ("755", Some(0o755)),
             ("0o22", Some(0o22)),
+                commands: None,
             ("0", Some(0)),
             ("", None),
             ("8", None),
