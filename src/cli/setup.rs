@@ -53,8 +53,8 @@ pub fn setup(
             dir_mode: raw.dir_mode,
             umask: raw.umask,
             read_only: raw.read_only,
-            staging,
             url: location.url(),
+            staging,
             journal,
             write_back: raw.write_back,
         },
@@ -75,6 +75,8 @@ pub fn setup(
             nonempty: raw.nonempty,
             no_exec: raw.no_exec,
             no_atime: raw.no_atime,
+            no_symfollow: raw.no_symfollow,
+            labels: raw.labels.clone(),
             synchronous: raw.synchronous,
             dir_synchronous: raw.dir_synchronous,
             sockets: sockets(surroundings),
@@ -150,16 +152,16 @@ pub fn server(
         charset: raw.charset.filter(|charset| !charset.is_utf8()),
         active_address: raw.active_address,
         pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
+        lines: match raw.xattr {
+            true => Lines::Kept,
+            false => Lines::Dropped,
+        },
     })
 }
 
 /// Bounds of the sessions.
 pub fn pool(raw: &Raw) -> PoolConfig {
     PoolConfig {
-        lines: match raw.xattr {
-            true => Lines::Kept,
-            false => Lines::Dropped,
-        },
         // Servers commonly allow 8 to 10 connections from one address.
         max_sessions: raw.max_conns.unwrap_or(6) as usize,
         idle_timeout: raw.idle_timeout.unwrap_or(Duration::from_secs(60)),

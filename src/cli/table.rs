@@ -151,10 +151,10 @@ pub const TABLE: &[Spec] = &[
     value(Group::Appearance, "attr_timeout", "TIME",
         |raw, v| set(&mut raw.attr_timeout, values::duration(v)),
         "How long listings are believed before the server is asked again [5s]"),
-    value(Group::Appearance, "cache_size", "SIZE", |raw, v| set(&mut raw.cache_size, values::size(v)),
-        "Most memory for file contents [256M]"),
     flag(Group::Appearance, "xattr", |raw| raw.xattr = true,
         "Show what the server says of each file as extended attributes user.ftp.*, see getfattr(1)"),
+    value(Group::Appearance, "cache_size", "SIZE", |raw, v| set(&mut raw.cache_size, values::size(v)),
+        "Most memory for file contents [256M]"),
 
     short('f', flag(Group::Mount, "foreground", |raw| raw.foreground = true,
         "Stay in the foreground, and log to standard error")),
@@ -180,6 +180,8 @@ pub const TABLE: &[Spec] = &[
     flag(Group::Fstab, "noexec", |raw| raw.no_exec = true, ""),
     flag(Group::Fstab, "atime", |raw| raw.no_atime = false, ""),
     flag(Group::Fstab, "noatime", |raw| raw.no_atime = true, ""),
+    flag(Group::Fstab, "symfollow", |raw| raw.no_symfollow = false, ""),
+    flag(Group::Fstab, "nosymfollow", |raw| raw.no_symfollow = true, ""),
     flag(Group::Fstab, "sync", |raw| raw.synchronous = true, ""),
     flag(Group::Fstab, "async", |raw| raw.synchronous = false, ""),
     flag(Group::Fstab, "dirsync", |raw| raw.dir_synchronous = true, ""),
@@ -191,6 +193,10 @@ pub const TABLE: &[Spec] = &[
     ignored("lazytime"), ignored("nolazytime"), ignored("diratime"), ignored("nodiratime"),
     ignored("iversion"), ignored("noiversion"), ignored("mand"), ignored("nomand"),
     ignored("silent"), ignored("loud"),
+    value(Group::Fstab, "context", "LABEL", |raw, v| label(raw, "context", v), ""),
+    value(Group::Fstab, "fscontext", "LABEL", |raw, v| label(raw, "fscontext", v), ""),
+    value(Group::Fstab, "defcontext", "LABEL", |raw, v| label(raw, "defcontext", v), ""),
+    value(Group::Fstab, "rootcontext", "LABEL", |raw, v| label(raw, "rootcontext", v), ""),
 ];
 
 const fn flag(group: Group, name: &'static str, set: fn(&mut Raw), help: &'static str) -> Spec {
@@ -241,6 +247,13 @@ const fn by_users(name: &'static str) -> Spec {
 
 fn set<T>(slot: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
     *slot = Some(value?);
+    Ok(())
+}
+
+fn label(raw: &mut Raw, name: &'static str, value: &OsStr) -> Result<(), String> {
+    let label = values::label(value)?;
+    raw.labels.retain(|(known, _)| *known != name);
+    raw.labels.push((name, label));
     Ok(())
 }
 
