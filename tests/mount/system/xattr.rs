@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use libtest_mimic::{Failed, Trial};
 
 use crate::model_mount::{ModelMount, run};
-use crate::odd::Odd;
+use crate::odd::{Odd, Step};
 use crate::servers::{Server, ServerKind};
 
 /// The trials with one real server.
@@ -22,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         |name: &str, run: fn() -> Result<(), Failed>| Trial::test(format!("system::{name}"), run);
     vec![
         trial("attributes_say_what_is_cached_and_unsent", counts),
+        trial("what_is_known_here_needs_no_server", gone),
         trial("attributes_of_others_are_not_supported", others),
         trial("the_line_of_a_listing_is_as_the_server_sent_it", lines),
         trial("files_have_no_attributes_unless_asked_for", without),
@@ -96,6 +98,27 @@ fn counts() -> Result<(), Failed> {
     odd.heal("STOR");
     new.sync_all()?;
     assert_eq!(value(&path, "unsent")?.as_deref(), Some("0"));
+    Ok(())
+}
+
+fn gone() -> Result<(), Failed> {
+    let odd = Odd::start();
+    odd.put("/file", b"content");
+    let mount = ModelMount::of_odd(&odd, &["xattr", "attr_timeout=0"]);
+    let file = File::open(mount.path.join("file"))?;
+    odd.greet(vec![Step::Close]);
+    odd.close_sessions();
+    // The way to the file would be asked of the server, what is open need not be.
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    let url = format!("ftp://user@{}/file", odd.address());
+    for (name, wanted) in [("url", Some(&*url)), ("unsent", Some("0")), ("line", None)] {
+        let name = format!("user.ftp.{name}");
+        let script = "import os, sys; print(os.getxattr(sys.argv[1], sys.argv[2]).decode())";
+        let output = run("python3", ["-c", script, &path, &name]);
+        let said = String::from_utf8(output.stdout)?;
+        let told = output.status.success().then(|| said.trim_end());
+        assert_eq!(told, wanted, "{}", String::from_utf8_lossy(&output.stderr));
+    }
     Ok(())
 }
 
