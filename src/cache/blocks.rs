@@ -103,6 +103,14 @@ impl Blocks {
         at
     }
 
+    /// Bytes that are held of the content `key`, which is `size` bytes long.
+    pub fn held(&self, key: ContentKey, size: u64) -> u64 {
+        (0..size.div_ceil(BLOCK))
+            .filter_map(|index| self.blocks.peek(&(key, index)))
+            .map(Block::len)
+            .sum()
+    }
+
     /// Lets go of the block that holds `offset`.
     pub fn forget(&mut self, key: ContentKey, offset: u64) {
         if let Some(block) = self.blocks.pop(&(key, offset / BLOCK)) {

@@ -353,11 +353,19 @@ impl Listings {
 impl Folder {
     fn apply(&mut self, patch: Patch) {
         match patch {
-            Patch::Put(entry) => drop(self.entries.insert(entry.name.clone(), Item::new(entry))),
+            Patch::Put(entry) => {
+                // What was listed is not this.
+                let entry = Entry {
+                    line: None,
+                    ..entry
+                };
+                self.entries.insert(entry.name.clone(), Item::new(entry));
+            }
             Patch::Remove(name) => drop(self.entries.remove(&name)),
             Patch::Mode(name, mode) => {
                 if let Some(item) = self.entries.get_mut(&name) {
                     item.entry.mode = Some(mode & 0o7777);
+                    item.entry.line = None;
                 }
             }
             Patch::Time(name, seconds) => {
@@ -367,6 +375,7 @@ impl Folder {
                         precision: Precision::Second,
                     });
                     item.settled |= item.entry.size.is_some();
+                    item.entry.line = None;
                 }
             }
             Patch::Doubt => {}
@@ -395,6 +404,7 @@ mod tests {
             }),
             mode: None,
             target: None,
+            line: None,
         }
     }
 

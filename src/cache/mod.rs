@@ -286,6 +286,19 @@ impl Remote {
         content
     }
 
+    /// Bytes in memory of the file `id` in `version`.
+    pub fn cached_bytes(&self, id: u64, version: Version) -> u64 {
+        let key = {
+            let contents = self.inner.contents.lock().expect("no panic while locked");
+            let content = contents.by_id.peek(&id);
+            content
+                .filter(|content| content.version == version)
+                .map(|content| content.key)
+        };
+        let blocks = self.inner.blocks.lock().expect("no panic while locked");
+        key.map_or(0, |key| blocks.held(key, version.size))
+    }
+
     /// Begins to read the whole of the file `id`, in `version` and now at `path`, which nobody has asked for yet.
     pub fn read_ahead(&self, id: u64, version: Version, path: &RemotePath) {
         let content = self.content(id, version, path);
@@ -465,6 +478,7 @@ fn dir_entry(name: &[u8]) -> Entry {
         modified: None,
         mode: None,
         target: None,
+        line: None,
     }
 }
 
@@ -480,6 +494,7 @@ fn file_entry(name: &[u8], size: u64, mtime: Option<i64>) -> Entry {
         modified,
         mode: None,
         target: None,
+        line: None,
     }
 }
 

@@ -30,12 +30,17 @@ pub struct Raw {
     pub nonempty: bool,
     pub no_exec: bool,
     pub no_atime: bool,
+    pub no_symfollow: bool,
+    /// Labels for SELinux, by their names.
+    pub labels: Vec<(&'static str, String)>,
     pub synchronous: bool,
     pub dir_synchronous: bool,
     pub max_conns: Option<u32>,
     pub idle_timeout: Option<Duration>,
     pub cache_size: Option<u64>,
     pub attr_timeout: Option<Duration>,
+    /// `xattr`.
+    pub xattr: bool,
     pub connect_timeout: Option<Duration>,
     pub timeout: Option<Duration>,
     pub user: Option<String>,
@@ -55,6 +60,7 @@ pub struct Raw {
     pub tz: Option<TimeZone>,
     pub charset: Option<Charset>,
     pub bwlimit: Option<Limits>,
+    pub max_rate: Option<u32>,
     pub pasv_address: Option<PasvAddress>,
     /// `mode`.
     pub mode: Option<DataMode>,
@@ -153,6 +159,9 @@ fn apply_word(
         .find(|spec| matches!(spec.takes, Takes::Value(..)) == value.is_some());
     match fitting.or(named.first()) {
         Some(spec) => apply(raw, spec, value),
+        None if name == "remount" => Err(
+            "option remount: a mount cannot be changed; unmount it, and mount it again".to_owned(),
+        ),
         None if unknown == Unknown::Ignored => Ok(()),
         None => Err(not_known(written)),
     }
@@ -246,9 +255,16 @@ mod tests {
     fn every_word_of_fstab_is_accepted() {
         let list = "defaults,noauto,auto,user,users,owner,nofail,_netdev,exec,noexec,suid,nosuid,\
                     dev,nodev,atime,noatime,relatime,sync,async,x-systemd.automount,\
+                    symfollow,nosymfollow,context=\"a_u:b_r:c_t:s0\",rootcontext=r,\
                     x-gvfs-name=My%20Files,X-mount.mkdir=0755,comment=a=b,rw";
         let raw = raw(list);
         assert!(raw.no_exec && raw.no_atime && !raw.synchronous && !raw.read_only);
+        assert!(raw.no_symfollow);
+        let labels = [("context", "a_u:b_r:c_t:s0"), ("rootcontext", "r")];
+        assert_eq!(
+            raw.labels,
+            labels.map(|(name, label)| (name, label.to_owned()))
+        );
         assert_eq!(raw.user, None);
     }
 
@@ -291,6 +307,11 @@ mod tests {
                 "zzz=s3cret",
                 "unknown option `zzz`; `ftpfs --help` lists them",
             ),
+            (
+                "remount,ro",
+                "option remount: a mount cannot be changed; unmount it, and mount it again",
+            ),
+            ("context=\"", "option context: `\\\"` is not a label"),
             ("ro=1", "option ro takes no value"),
             ("uid", "option uid needs a value: uid=N"),
             (

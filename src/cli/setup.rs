@@ -1,6 +1,7 @@
 //! From options to the configuration of each layer.
 
 use std::fs::DirBuilder;
+use std::num::NonZeroU64;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +14,9 @@ use super::credentials::{self, Surroundings};
 use super::options::Raw;
 use super::values::ProxyUrl;
 use crate::cache::CacheConfig;
-use crate::ftp::config::{DataMode, Identity, PasvAddress, Route, ServerConfig, TlsMode, Trust};
+use crate::ftp::config::{
+    DataMode, Identity, Limits, Lines, PasvAddress, Route, ServerConfig, TlsMode, Trust,
+};
 use crate::ftp::url::Location;
 use crate::fuse::FuseConfig;
 use crate::log::LogConfig;
@@ -50,11 +53,15 @@ pub fn setup(
             dir_mode: raw.dir_mode,
             umask: raw.umask,
             read_only: raw.read_only,
+            url: location.url(),
             staging,
             journal,
             write_back: raw.write_back,
         },
-        fuse: FuseConfig { attr_ttl },
+        fuse: FuseConfig {
+            attr_ttl,
+            xattr: raw.xattr,
+        },
         mount: MountConfig {
             place,
             source: raw
@@ -68,6 +75,8 @@ pub fn setup(
             nonempty: raw.nonempty,
             no_exec: raw.no_exec,
             no_atime: raw.no_atime,
+            no_symfollow: raw.no_symfollow,
+            labels: raw.labels.clone(),
             synchronous: raw.synchronous,
             dir_synchronous: raw.dir_synchronous,
             sockets: sockets(surroundings),
@@ -136,10 +145,17 @@ pub fn server(
         data_mode,
         active_ports: raw.active_ports.clone(),
         route,
-        limits: raw.bwlimit.unwrap_or_default(),
+        limits: Limits {
+            commands: raw.max_rate.and_then(|rate| NonZeroU64::new(rate.into())),
+            ..raw.bwlimit.unwrap_or_default()
+        },
         charset: raw.charset.filter(|charset| !charset.is_utf8()),
         active_address: raw.active_address,
         pasv_address: raw.pasv_address.unwrap_or(PasvAddress::Control),
+        lines: match raw.xattr {
+            true => Lines::Kept,
+            false => Lines::Dropped,
+        },
     })
 }
 

@@ -104,6 +104,8 @@ pub const TABLE: &[Spec] = &[
     value(Group::Connection, "bwlimit", "RATE",
         |raw, v| set(&mut raw.bwlimit, values::limits(v)),
         "Most bytes of files in a second, as 500K; or UP:DOWN, each for its direction, 0 for none [none]"),
+    value(Group::Connection, "max_rate", "N", |raw, v| set(&mut raw.max_rate, values::number(v, 1, 1000)),
+        "Most commands to the server in a second [none]"),
     value(Group::Connection, "connect_timeout", "TIME",
         |raw, v| set(&mut raw.connect_timeout, values::deadline(v)),
         "Longest wait for a connection [10s]"),
@@ -149,6 +151,8 @@ pub const TABLE: &[Spec] = &[
     value(Group::Appearance, "attr_timeout", "TIME",
         |raw, v| set(&mut raw.attr_timeout, values::duration(v)),
         "How long listings are believed before the server is asked again [5s]"),
+    flag(Group::Appearance, "xattr", |raw| raw.xattr = true,
+        "Show what the server says of each file as extended attributes user.ftp.*, see getfattr(1)"),
     value(Group::Appearance, "cache_size", "SIZE", |raw, v| set(&mut raw.cache_size, values::size(v)),
         "Most memory for file contents [256M]"),
 
@@ -176,6 +180,8 @@ pub const TABLE: &[Spec] = &[
     flag(Group::Fstab, "noexec", |raw| raw.no_exec = true, ""),
     flag(Group::Fstab, "atime", |raw| raw.no_atime = false, ""),
     flag(Group::Fstab, "noatime", |raw| raw.no_atime = true, ""),
+    flag(Group::Fstab, "symfollow", |raw| raw.no_symfollow = false, ""),
+    flag(Group::Fstab, "nosymfollow", |raw| raw.no_symfollow = true, ""),
     flag(Group::Fstab, "sync", |raw| raw.synchronous = true, ""),
     flag(Group::Fstab, "async", |raw| raw.synchronous = false, ""),
     flag(Group::Fstab, "dirsync", |raw| raw.dir_synchronous = true, ""),
@@ -187,6 +193,10 @@ pub const TABLE: &[Spec] = &[
     ignored("lazytime"), ignored("nolazytime"), ignored("diratime"), ignored("nodiratime"),
     ignored("iversion"), ignored("noiversion"), ignored("mand"), ignored("nomand"),
     ignored("silent"), ignored("loud"),
+    value(Group::Fstab, "context", "LABEL", |raw, v| label(raw, "context", v), ""),
+    value(Group::Fstab, "fscontext", "LABEL", |raw, v| label(raw, "fscontext", v), ""),
+    value(Group::Fstab, "defcontext", "LABEL", |raw, v| label(raw, "defcontext", v), ""),
+    value(Group::Fstab, "rootcontext", "LABEL", |raw, v| label(raw, "rootcontext", v), ""),
 ];
 
 const fn flag(group: Group, name: &'static str, set: fn(&mut Raw), help: &'static str) -> Spec {
@@ -237,6 +247,13 @@ const fn by_users(name: &'static str) -> Spec {
 
 fn set<T>(slot: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
     *slot = Some(value?);
+    Ok(())
+}
+
+fn label(raw: &mut Raw, name: &'static str, value: &OsStr) -> Result<(), String> {
+    let label = values::label(value)?;
+    raw.labels.retain(|(known, _)| *known != name);
+    raw.labels.push((name, label));
     Ok(())
 }
 

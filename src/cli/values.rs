@@ -146,6 +146,19 @@ pub fn size(value: &OsStr) -> Result<u64, String> {
     bytes().ok_or_else(|| format!("`{text}` is not a size, as 64K, 256M or 2G"))
 }
 
+/// A label of SELinux, without the quotes that mount(8) wants around one with commas.
+pub fn label(value: &OsStr) -> Result<String, String> {
+    let text = text(value)?;
+    let label = text
+        .strip_prefix('"')
+        .and_then(|t| t.strip_suffix('"'))
+        .unwrap_or(text);
+    match label.is_empty() || label.contains(['"', '\\']) || label.chars().any(char::is_control) {
+        true => Err(format!("`{}` is not a label", text.escape_debug())),
+        false => Ok(label.to_owned()),
+    }
+}
+
 /// Bytes per second: one rate for both directions, or `UP:DOWN`, of which 0 is no limit.
 pub fn limits(value: &OsStr) -> Result<Limits, String> {
     let text = text(value)?;
@@ -154,6 +167,7 @@ pub fn limits(value: &OsStr) -> Result<Limits, String> {
     Ok(Limits {
         up: limit(up)?,
         down: limit(down)?,
+        commands: None,
     })
 }
 
@@ -318,6 +332,7 @@ mod tests {
             Ok(Limits {
                 up: NonZeroU64::new(up),
                 down: NonZeroU64::new(down),
+                commands: None,
             })
         };
         assert_eq!(limits(os("500K")), both(500 << 10, 500 << 10));

@@ -152,6 +152,7 @@ impl Session {
             modified: None,
             mode: None,
             target: None,
+            line: None,
         };
         if self.is_dir(path).await? {
             return Ok(Some(plain(Kind::Dir)));

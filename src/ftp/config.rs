@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
 pub use super::charset::Charset;
+pub use super::list::Lines;
 pub use super::pace::Limits;
 
 /// Where the server is, who logs in, and how the connections are made.
@@ -53,6 +54,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// The charset of its names; `None` = names are bytes.
     pub charset: Option<Charset>,
+    /// Whether the lines of its listings are kept.
+    pub lines: Lines,
     /// Address that the server is told to connect to; `None` = our end of the control connection.
     pub active_address: Option<IpAddr>,
 }

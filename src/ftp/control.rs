@@ -3,7 +3,6 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
@@ -15,10 +14,10 @@ use tracing::debug;
 use super::command::Command;
 use super::config::Route;
 use super::error::{Error, ErrorKind, Result};
+use super::pace::Paces;
 use super::reply::{Assembler, Reply, parse_head};
 use super::route::Target;
 use super::tls::{Encryption, MaybeTls, TlsClient};
-use super::traffic::Traffic;
 
 /// A connected control connection.
 #[derive(Debug)]
@@ -32,12 +31,12 @@ pub struct Control {
     assembler: Assembler,
     /// Bytes taken since the last whole reply, against endless ones.
     reply_bytes: usize,
-    traffic: Arc<Traffic>,
+    paces: Paces,
 }
 
 impl Control {
-    /// Connects to `host`, trying each of its addresses within `patience`; a proxy is asked once. `traffic` counts what is
-    /// sent.
+    /// Connects to `host`, trying each of its addresses within `patience`; a proxy is asked once. `paces` says how
+    /// fast commands may follow each other.
     ///
     /// # Errors
     /// [`ErrorKind::Unreachable`] or [`ErrorKind::TimedOut`], with the system's words.
@@ -46,7 +45,7 @@ impl Control {
         port: u16,
         route: &Route,
         patience: Duration,
-        traffic: Arc<Traffic>,
+        paces: Paces,
     ) -> Result<Self> {
         let operation = || format!("connect to {host} port {port}");
         let unreachable =
@@ -79,7 +78,7 @@ impl Control {
                         input: Vec::new(),
                         assembler: Assembler::default(),
                         reply_bytes: 0,
-                        traffic,
+                        paces,
                     });
                 }
                 Ok(Err(error)) => failure = unreachable(error),
@@ -141,10 +140,12 @@ impl Control {
         matches!(self.stream, MaybeTls::Tls(_))
     }
 
-    /// Sends `commands` without waiting between them, in as few writes as fit.
+    /// Sends `commands` without waiting for replies between them, in as few writes as fit; each at its turn where there
+    /// may be only so many in a second.
     ///
     /// No command is ever split between two writes: some servers take each TCP segment as whole commands.
     pub async fn send(&mut self, commands: &[Command], patience: Duration) -> Result<()> {
+        let turns = self.paces.commands.clone();
         let mut wire = Vec::new();
         let mut writes = Vec::new();
         for command in commands {
@@ -156,31 +157,33 @@ impl Control {
             let start = wire.len();
             command.write_to(&mut wire);
             let begun = writes.last().copied().unwrap_or(0);
-            if start > begun && wire.len() - begun > LONGEST_WRITE {
+            if start > begun && (turns.is_some() || wire.len() - begun > LONGEST_WRITE) {
                 writes.push(start);
             }
         }
         writes.push(wire.len());
-        self.traffic.flight(commands.len());
+        self.paces.traffic.flight(commands.len());
         let operation = || {
             commands
                 .first()
                 .map_or_else(String::new, Command::to_string)
         };
-        let sending = async {
-            let mut start = 0;
-            for end in writes {
-                self.stream.write_all(&wire[start..end]).await?;
-                self.stream.flush().await?;
-                start = end;
+        let mut start = 0;
+        for end in writes {
+            if let Some(turns) = &turns {
+                turns.turn().await;
             }
-            Ok(())
-        };
-        match timeout(patience, sending).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Error::from_io(operation(), &error)),
-            Err(_) => Err(Error::timed_out(operation())),
+            let sending = async {
+                self.stream.write_all(&wire[start..end]).await?;
+                self.stream.flush().await
+            };
+            match timeout(patience, sending).await {
+                Ok(Ok(())) => start = end,
+                Ok(Err(error)) => return Err(Error::from_io(operation(), &error)),
+                Err(_) => return Err(Error::timed_out(operation())),
+            }
         }
+        Ok(())
     }
 
     /// The next reply, waiting at most `patience`; `operation` names the command in an error.

@@ -8,7 +8,7 @@ use super::charset::{Charset, shown};
 use super::clock::{Difference, unix_now};
 use super::command::Command;
 use super::error::{Error, ErrorKind, Result};
-use super::list::{Entry, Kind, Parsed, Precision, parse_list, parse_mlsd};
+use super::list::{Entry, Kind, Parsed, Precision, parse_list};
 use super::path::{RemotePath, printable};
 use super::reply::Reply;
 use super::session::{Session, State};
@@ -50,7 +50,7 @@ impl Session {
                 Ok((body, reply)) => {
                     self.server
                         .with_profile(|profile| profile.mlsd = Some(true));
-                    return finish_listing(dir, self.shown(parse_mlsd(&body)), &reply);
+                    return finish_listing(dir, self.shown(self.parsed().mlsd(&body)), &reply);
                 }
                 Err(error) if error.kind == ErrorKind::NotImplemented => {
                     self.server
@@ -241,6 +241,11 @@ impl Session {
             .collect())
     }
 
+    /// A listing to be read, whose lines are kept where somebody may ask for them.
+    fn parsed(&self) -> Parsed {
+        Parsed::with(self.server.config.lines)
+    }
+
     /// What a listing says, with its names as they are shown.
     fn shown(&self, parsed: Parsed) -> Parsed {
         shown(self.server.config.charset, parsed)
@@ -335,14 +340,14 @@ impl Session {
     async fn parse_list(&mut self, dir: &RemotePath, body: &[u8]) -> Result<Parsed> {
         let now = unix_now();
         if let Some(zone) = self.server.with_profile(|profile| profile.zone.clone()) {
-            let parsed = self.shown(parse_list(body, &zone, now));
+            let parsed = self.shown(self.parsed().list(body, &zone, now));
             self.compare_clock(dir, &parsed.entries).await?;
             return Ok(parsed);
         }
-        let parsed = self.shown(parse_list(body, &Zone::UTC, now));
+        let parsed = self.shown(self.parsed().list(body, &Zone::UTC, now));
         match self.find_zone(dir, &parsed.entries).await? {
             None => Ok(parsed),
-            Some(zone) => Ok(self.shown(parse_list(body, &zone, now))),
+            Some(zone) => Ok(self.shown(self.parsed().list(body, &zone, now))),
         }
     }
 
@@ -459,6 +464,7 @@ fn parse_names(body: &[u8]) -> Vec<Entry> {
             modified: None,
             mode: None,
             target: None,
+            line: None,
         })
         .collect()
 }

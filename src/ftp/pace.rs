@@ -1,4 +1,4 @@
-//! A limit of bytes per second, for all data connections together in one direction.
+//! Limits per second: of bytes, for all data connections together in one direction, and of commands.
 
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,31 +8,35 @@ use tokio::time::{Instant, sleep_until};
 
 use super::traffic::Traffic;
 
-/// Says when more bytes may pass.
+/// Says when more bytes, or commands, may pass.
 #[derive(Debug)]
 pub(super) struct Pace {
-    bytes_per_second: NonZeroU64,
+    per_second: NonZeroU64,
     /// When all that has passed is paid for.
     paid: Mutex<Instant>,
 }
 
-/// The two directions; `None` = without a limit.
+/// The limits; `None` = without one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes per second to the server.
     pub up: Option<NonZeroU64>,
     /// Bytes per second from it.
     pub down: Option<NonZeroU64>,
+    /// Commands per second to it.
+    pub commands: Option<NonZeroU64>,
 }
 
-/// The limits that a data connection keeps to, and what counts its bytes.
+/// The limits that connections keep to, and what counts what passes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Paces {
     /// Of what is sent.
     pub(super) up: Option<Arc<Pace>>,
     /// Of what is received.
     pub(super) down: Option<Arc<Pace>>,
-    /// Of both.
+    /// Of commands.
+    pub(super) commands: Option<Arc<Pace>>,
+    /// Of all.
     pub(super) traffic: Arc<Traffic>,
 }
 
@@ -42,15 +46,16 @@ impl Paces {
         Self {
             up: limits.up.map(pace),
             down: limits.down.map(pace),
+            commands: limits.commands.map(pace),
             traffic,
         }
     }
 }
 
 impl Pace {
-    fn new(bytes_per_second: NonZeroU64) -> Self {
+    fn new(per_second: NonZeroU64) -> Self {
         Self {
-            bytes_per_second,
+            per_second,
             paid: Mutex::new(Instant::now()),
         }
     }
@@ -67,15 +72,27 @@ impl Pace {
 
     /// As many bytes as are to pass at once: a whole file would fit into the buffers of a socket.
     pub(super) fn piece(&self) -> usize {
-        let piece = self.bytes_per_second.get() as f64 * CREDIT.as_secs_f64();
+        let piece = self.per_second.get() as f64 * CREDIT.as_secs_f64();
         (piece as usize).max(SMALLEST_PIECE)
     }
 
     /// Counts `bytes` that have passed.
     pub(super) fn passed(&self, bytes: usize) {
-        let price = bytes as f64 / self.bytes_per_second.get() as f64;
+        self.pay(bytes);
+    }
+
+    /// Waits for the turn of one command; those who ask first have theirs first. Dropped, the turn is spent.
+    pub(super) async fn turn(&self) {
+        sleep_until(self.pay(1)).await;
+    }
+
+    /// When all before was paid for, and these `units` begin.
+    fn pay(&self, units: usize) -> Instant {
+        let price = units as f64 / self.per_second.get() as f64;
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        *paid = (*paid).max(Instant::now()) + Duration::from_secs_f64(price);
+        let begin = (*paid).max(Instant::now());
+        *paid = begin + Duration::from_secs_f64(price);
+        begin
     }
 }
 
@@ -100,5 +117,14 @@ mod tests {
         pace.wait().await;
         let took = begun.elapsed();
         assert!(took > Duration::from_millis(200) - CREDIT, "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn commands_have_their_turns_one_by_one() {
+        let pace = Pace::new(NonZeroU64::new(100).expect("not zero"));
+        let begun = Instant::now();
+        tokio::join!(pace.turn(), pace.turn(), pace.turn(), pace.turn());
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(30), "{took:?}");
     }
 }

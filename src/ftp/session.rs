@@ -93,7 +93,7 @@ impl Session {
             config.port,
             &config.route,
             config.connect_timeout,
-            server.traffic.clone(),
+            server.paces.clone(),
         )
         .await?;
         server.with_profile(|profile| {

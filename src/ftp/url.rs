@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use thiserror::Error;
 
 use super::config::{Root, Secret, TlsMode};
@@ -102,6 +102,35 @@ pub enum UrlError {
 }
 
 impl Location {
+    /// The address as a URL without password, however it was written.
+    pub fn url(&self) -> String {
+        let scheme = match self.scheme {
+            Scheme::Ftp => "ftp",
+            Scheme::Ftpes => "ftpes",
+            Scheme::Ftps => "ftps",
+        };
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        let user = self.user.as_ref().map_or_else(String::new, |user| {
+            format!("{}@", percent_encode(user.as_bytes(), PART))
+        });
+        let port = self
+            .port
+            .map_or_else(String::new, |port| format!(":{port}"));
+        // An absolute path has a slash of its own.
+        let (slash, path) = match &self.root {
+            Root::Login(path) => ("/", path),
+            Root::Absolute(path) => ("//", path),
+        };
+        let parts = path.split(|&byte| byte == b'/');
+        below(
+            &format!("{scheme}://{user}{host}{port}{slash}"),
+            parts.filter(|part| !part.is_empty()),
+        )
+    }
+
     /// Parses `ftp://`, `ftps://` and `ftpes://` URLs, and `[user@]host:[/]path`.
     ///
     /// A path that begins with a second slash, written `//` or `/%2F`, is absolute, any other is
@@ -122,6 +151,25 @@ impl Location {
         }
     }
 }
+
+/// The address of what is at `parts` below the folder that `url` names.
+pub fn below<'a>(url: &str, parts: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut address = url.to_owned();
+    for part in parts {
+        if !address.ends_with('/') {
+            address.push('/');
+        }
+        address.extend(percent_encode(part, PART));
+    }
+    address
+}
+
+/// What stands for itself in a part of a path (RFC 3986 s3.3).
+const PART: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Where the password stands in `text`, an address that need not be valid: for erasing it.
 ///
@@ -480,6 +528,18 @@ mod tests {
         }
         assert!(matches!(error("ftp://[::zz]/"), UrlError::Host(_)));
         assert!(matches!(error("ftp://a b/"), UrlError::Host(_)));
+    }
+
+    #[test]
+    fn a_url_leads_to_what_is_below() {
+        for (text, url) in [
+            ("ftp://bob:x@h:21/a%20b/", "ftp://bob@h:21/a%20b/x/%FF%25"),
+            ("h:/etc", "ftp://h//etc/x/%FF%25"),
+            ("[::1]:", "ftp://[::1]/x/%FF%25"),
+        ] {
+            let parts = [&b"x"[..], b"\xff%"];
+            assert_eq!(below(&parse(text).url(), parts.into_iter()), url);
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub fn errno(error: &Error) -> Errno {
         Error::BadHandle => Errno::EBADF,
         Error::Stale => Errno::ESTALE,
         Error::SizeUnknown => Errno::EIO,
+        Error::NoAttribute => Errno::ENODATA,
+        Error::Unsupported => Errno::EOPNOTSUPP,
         Error::Local(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_i32),
         Error::Before(error) => errno(error),
         Error::Remote(error) => remote(error),

@@ -16,8 +16,8 @@ use tracing::debug_span;
 
 use super::convert::{absent, file_attr, file_type};
 use super::{
-    Adapter, access, answer_attr, answer_entry, configure, done, enough, entry, failed, lasting,
-    open_flags,
+    Adapter, access, answer_attr, answer_entry, answer_xattr, configure, done, enough, entry,
+    failed, lasting, open_flags,
 };
 use crate::vfs::{Access, Change, Enough, Replace};
 
@@ -536,15 +536,28 @@ impl Filesystem for Adapter {
     fn getxattr(
         &self,
         _request: &Request,
-        _ino: INodeNo,
-        _name: &OsStr,
-        _size: u32,
+        ino: INodeNo,
+        name: &OsStr,
+        size: u32,
         reply: ReplyXattr,
     ) {
-        reply.error(Errno::ENOSYS);
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        let (vfs, name) = (self.vfs.clone(), name.as_bytes().to_vec());
+        let span = debug_span!("getxattr", ino = ino.0, name = %name.escape_ascii());
+        self.run(span, async move {
+            answer_xattr(reply, size, vfs.xattr(ino.0, &name).await);
+        });
     }
 
-    fn listxattr(&self, _request: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        let vfs = self.vfs.clone();
+        self.run(debug_span!("listxattr", ino = ino.0), async move {
+            answer_xattr(reply, size, vfs.list_xattr(ino.0).await);
+        });
     }
 }

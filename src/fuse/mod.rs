@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use fuser::{
     Errno, FopenFlags, Generation, InitFlags, KernelConfig, ReplyAttr, ReplyEmpty, ReplyEntry,
+    ReplyXattr,
 };
 use tokio::runtime::Handle;
 use tracing::{Instrument, Span, debug, warn};
@@ -29,6 +30,8 @@ use errno::errno;
 pub struct FuseConfig {
     /// How long the kernel may believe names and attributes.
     pub attr_ttl: Duration,
+    /// Whether files have extended attributes. Without, the kernel asks for one once and never again.
+    pub xattr: bool,
 }
 
 /// The adapter: one for each mount.
@@ -142,6 +145,16 @@ fn answer_entry(reply: ReplyEntry, outcome: Result<Attr>, ttl: Duration) {
 fn answer_attr(reply: ReplyAttr, outcome: Result<Attr>, ttl: Duration) {
     match outcome {
         Ok(attr) => reply.attr(&lasting(&attr, ttl), &file_attr(&attr)),
+        Err(error) => reply.error(failed(&error)),
+    }
+}
+
+/// `room` is what the caller has; of 0 it asks how much it needs.
+fn answer_xattr(reply: ReplyXattr, room: u32, outcome: Result<Vec<u8>>) {
+    match outcome {
+        Ok(value) if room == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > room as usize => reply.error(Errno::ERANGE),
+        Ok(value) => reply.data(&value),
         Err(error) => reply.error(failed(&error)),
     }
 }

@@ -162,6 +162,7 @@ fn mount_ourselves(folder: &Path, config: &MountConfig) -> Result<OwnedFd, Errno
         (config.read_only, MountFlags::RDONLY),
         (config.no_exec, MountFlags::NOEXEC),
         (config.no_atime, MountFlags::NOATIME),
+        (config.no_symfollow, MountFlags::NOSYMFOLLOW),
         (config.synchronous, MountFlags::SYNCHRONOUS),
         (config.dir_synchronous, MountFlags::DIRSYNC),
     ] {
@@ -176,6 +177,7 @@ fn mount_ourselves(folder: &Path, config: &MountConfig) -> Result<OwnedFd, Errno
     for (wanted, word) in shared_words(config) {
         data += if wanted { word } else { "" };
     }
+    data += &labels(config, selinux_runs());
     let data = CString::new(data).map_err(|_| Errno::INVAL)?;
     let kind = format!("fuse.{}", config.subtype);
     rustix::mount::mount(config.source.as_str(), folder, kind, flags, data.as_c_str())?;
@@ -190,6 +192,20 @@ fn shared_words(config: &MountConfig) -> [(bool, &'static str); 2] {
         (config.allow_other, ",allow_other"),
         (config.default_permissions, ",default_permissions"),
     ]
+}
+
+/// The labels of `config` as mount(2) takes them; nothing where SELinux does not run, since the kernel would not know
+/// the words: mount(8) leaves them out there as well.
+fn labels(config: &MountConfig, selinux_runs: bool) -> String {
+    let labels = config.labels.iter().filter(|_| selinux_runs);
+    labels
+        .map(|(name, label)| format!(",{name}=\"{label}\""))
+        .collect()
+}
+
+/// Whether the kernel has SELinux, and it was not turned off at boot.
+fn selinux_runs() -> bool {
+    std::fs::read_to_string("/proc/filesystems").is_ok_and(|known| known.contains("\tselinuxfs\n"))
 }
 
 fn refused(errno: Errno) -> StartError {
@@ -209,6 +225,10 @@ fn refused(errno: Errno) -> StartError {
 /// fusermount3 mounts for users: it passes the descriptor back over a socket that it finds by
 /// the variable `_FUSE_COMMFD`.
 fn mount_by_fusermount(folder: &Path, config: &MountConfig) -> Result<OwnedFd, StartError> {
+    if !labels(config, selinux_runs()).is_empty() {
+        let name = config.labels[0].0;
+        return Err(StartError(format!("option {name} needs root")));
+    }
     let cannot = |e: io::Error| StartError(format!("cannot run fusermount3: {e}"));
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
@@ -257,7 +277,10 @@ fn mount_by_fusermount(folder: &Path, config: &MountConfig) -> Result<OwnedFd, S
         )),
         Ok(None) if !said.is_empty() => {
             let said = said.lines().next().unwrap_or_default();
-            Err(StartError(format!("cannot mount: {}", said.escape_debug())))
+            Err(StartError(format!(
+                "cannot mount: {}",
+                said.replace(char::is_control, " ")
+            )))
         }
         Ok(None) => Err(StartError(format!(
             "cannot mount: fusermount3 failed, {}",
@@ -291,6 +314,7 @@ fn fusermount_options(config: &MountConfig) -> String {
         (config.read_only, ",ro"),
         (config.no_exec, ",noexec"),
         (config.no_atime, ",noatime"),
+        (config.no_symfollow, ",nosymfollow"),
         (config.synchronous, ",sync"),
         (config.dir_synchronous, ",dirsync"),
     ];
@@ -358,6 +382,17 @@ mod tests {
             fusermount_options(&config),
             r"fsname=ftp://h/a\,b\\c,subtype=ftpfs,max_read=1048576,nosuid,nodev,ro,allow_other"
         );
+    }
+
+    #[test]
+    fn labels_are_for_selinux_alone() {
+        let label = "u:r:t:s0:c1,c2".to_owned();
+        let config = MountConfig {
+            labels: vec![("context", label)],
+            ..MountConfig::example()
+        };
+        assert_eq!(labels(&config, true), r#",context="u:r:t:s0:c1,c2""#);
+        assert_eq!(labels(&config, false), "");
     }
 
     fn pair() -> (OwnedFd, OwnedFd) {

@@ -73,6 +73,10 @@ pub struct MountConfig {
     pub no_exec: bool,
     /// Whether reading does not ask for a new access time.
     pub no_atime: bool,
+    /// Whether the kernel follows no symbolic link of it.
+    pub no_symfollow: bool,
+    /// What SELinux is to take its files for, if it runs: `context` and the like, by name.
+    pub labels: Vec<(&'static str, String)>,
     /// Whether each write is to be on the server before it returns.
     pub synchronous: bool,
     /// The same for changes of folders.
@@ -412,6 +416,8 @@ impl MountConfig {
             nonempty: false,
             no_exec: false,
             no_atime: false,
+            no_symfollow: false,
+            labels: Vec::new(),
             synchronous: false,
             dir_synchronous: false,
             sockets: Vec::new(),

@@ -3,12 +3,14 @@
 //! Owns leasing, reconnecting, keepalive and the server's limit. Knows nothing of what a listing or a block means.
 
 mod attempt;
+mod backoff;
+mod keep;
 mod lease;
 mod progress;
 mod transfer;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,7 @@ use tracing::{debug, info};
 
 use crate::ftp::{Crossed, Error, ErrorKind, Profile, RemotePath, Result, Server, Session};
 
+use backoff::{Backoff, Turn};
 use progress::Transfers;
 
 pub(crate) use attempt::on_session;
@@ -76,6 +79,7 @@ struct Inner {
     /// One permit for each lease for data: one fewer, so that metadata is never starved.
     data: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
+    backoff: Mutex<Backoff>,
     /// Sessions that exist, idle ones included.
     open: AtomicUsize,
     /// Sessions that are being opened, and that nobody asked for.
@@ -108,6 +112,7 @@ impl Pool {
             sessions: Arc::new(Semaphore::new(most)),
             data: Arc::new(Semaphore::new((most - 1).max(1))),
             idle: Mutex::new(Vec::new()),
+            backoff: Mutex::new(Backoff::new(Instant::now())),
             open: AtomicUsize::new(0),
             ahead: AtomicUsize::new(0),
             withheld: AtomicUsize::new(0),
@@ -117,7 +122,7 @@ impl Pool {
             transfers: Transfers::default(),
             config,
         });
-        tokio::spawn(keep(Arc::downgrade(&inner)));
+        tokio::spawn(keep::keep(Arc::downgrade(&inner)));
         Self { inner }
     }
 
@@ -278,7 +283,7 @@ impl Pool {
                 Ok(session) => return Ok(Lease::new(self.clone(), session, permits, purpose)),
                 Err(error) if self.inner.is_limit(&error) => {
                     // The server has enough of us: fewer sessions from now on, and this lease waits for one of those.
-                    if self.inner.open.load(Ordering::Relaxed) > 0 {
+                    if self.inner.has_open() {
                         let withheld = self.inner.withhold(permits.session.take());
                         if !withheld {
                             // All that are left are open, one of them without a lease for the moment.
@@ -385,11 +390,33 @@ impl Pool {
         }
     }
 
-    /// Opens a session, counted as open.
+    /// Opens a session, counted as open, when its turn comes.
     async fn connect(&self) -> Result<Session> {
-        let session = Session::connect(self.inner.server.clone()).await?;
-        self.inner.open.fetch_add(1, Ordering::Relaxed);
-        Ok(session)
+        let begun = Instant::now();
+        loop {
+            let turn = self.inner.backoff().turn(begun, Instant::now());
+            match turn {
+                Turn::Now => break,
+                Turn::In(wait) => tokio::time::sleep(wait).await,
+                Turn::Not(error) => return Err(error),
+            }
+        }
+        let connected = Session::connect(self.inner.server.clone()).await;
+        match &connected {
+            Ok(_) => {
+                self.inner.backoff().succeeded();
+                self.inner.open.fetch_add(1, Ordering::Relaxed);
+            }
+            // It serves those that it has.
+            Err(error) if self.inner.is_limit(error) && self.inner.has_open() => {}
+            Err(error) => self.inner.backoff().failed(error, Instant::now()),
+        }
+        connected
+    }
+
+    /// The server is asked at once the next time, however often it has refused: the user wants to know.
+    pub fn ask_at_once(&self) {
+        self.inner.backoff().forgive(Instant::now());
     }
 }
 
@@ -432,13 +459,19 @@ impl Inner {
         });
     }
 
+    fn backoff(&self) -> MutexGuard<'_, Backoff> {
+        self.backoff.lock().expect("no panic while locked")
+    }
+
+    fn has_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether `error` at a connect means the server's limit: said so, or a refusal of a login that works elsewhere.
     fn is_limit(&self, error: &Error) -> bool {
         match error.kind {
             ErrorKind::TooManySessions => true,
-            ErrorKind::Login | ErrorKind::Lost | ErrorKind::Transient(_) => {
-                self.open.load(Ordering::Relaxed) > 0
-            }
+            ErrorKind::Login | ErrorKind::Lost | ErrorKind::Transient(_) => self.has_open(),
             _ => false,
         }
     }
@@ -507,62 +540,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Keeps idle sessions alive, closes those that idle too long, and gives withheld ones back after a while.
-async fn keep(inner: std::sync::Weak<Inner>) {
-    let mut last_given = Instant::now();
-    loop {
-        tokio::time::sleep(TICK).await;
-        let Some(inner) = inner.upgrade() else { return };
-        let now = Instant::now();
-        let close: Vec<Idle> = {
-            let mut idle = inner.idle.lock().expect("no panic while locked");
-            let mut spare = inner.open.load(Ordering::Relaxed).saturating_sub(WARM);
-            let mut over = |one: &mut Idle| {
-                // Looked at, so that a data connection that nobody used is closed in time.
-                one.session.is_armed();
-                let unused = now - one.since;
-                let over = unused > inner.config.idle_timeout
-                    || (spare > 0 && unused > SPARE)
-                    || one.session.ended().is_some();
-                spare = spare.saturating_sub(usize::from(over));
-                over
-            };
-            idle.extract_if(.., &mut over).collect()
-        };
-        for one in close {
-            inner.open.fetch_sub(1, Ordering::Relaxed);
-            one.session.quit().await;
-        }
-        // One by one, and with a permit each: whoever needs a session meanwhile opens no more than there may be.
-        while let Ok(_permit) = inner.sessions.clone().try_acquire_owned() {
-            let due = {
-                let mut idle = inner.idle.lock().expect("no panic while locked");
-                let due = idle.iter().position(|one| now - one.noop > KEEPALIVE);
-                due.map(|at| idle.remove(at))
-            };
-            let Some(mut one) = due else { break };
-            match one.session.noop().await {
-                Ok(()) => {
-                    one.noop = now;
-                    inner
-                        .idle
-                        .lock()
-                        .expect("no panic while locked")
-                        .insert(0, one);
-                }
-                Err(error) => {
-                    debug!(session = one.session.id, %error, "session ended while idle");
-                    inner.open.fetch_sub(1, Ordering::Relaxed);
-                }
-            }
-        }
-        if inner.withheld.load(Ordering::Relaxed) > 0 && now - last_given > REGROW {
-            last_given = now;
-            inner.regrow();
-        }
-    }
-}
-
 /// Waits for what was sent on a session that is lost: the server may have got it and not done it yet, and would do it
 /// after what is sent on another.
 pub async fn echo() {
@@ -581,16 +558,3 @@ const RETRIES: [Duration; 3] = [
 
 /// Sessions that a mount opens before they are needed, and keeps for a while.
 const WARM: usize = 6;
-
-/// Time that an unused session beyond those is kept: other programs of the same user may need it, since many servers let
-/// each address have eight.
-const SPARE: Duration = Duration::from_secs(10);
-
-/// How often idle sessions are looked after.
-const TICK: Duration = Duration::from_secs(2);
-
-/// Pause between two `NOOP`s on an idle session: less than the 30 s after which careful servers and NAT boxes give up.
-const KEEPALIVE: Duration = Duration::from_secs(20);
-
-/// After this long one more session is tried than the server's limit was seen to be.
-const REGROW: Duration = Duration::from_secs(120);

@@ -45,6 +45,12 @@ pub enum Error {
     /// Where a file ends is not known: it would seem empty.
     #[error("the server says the size of this file neither in its listing nor by SIZE")]
     SizeUnknown,
+    /// There is no such extended attribute.
+    #[error("no such attribute")]
+    NoAttribute,
+    /// FTP has nothing of the kind.
+    #[error("not supported over FTP")]
+    Unsupported,
     /// The inode is not known any more.
     #[error("no such inode")]
     Stale,

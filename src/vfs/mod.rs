@@ -22,6 +22,7 @@ mod unlink;
 mod unsent;
 mod view;
 mod writeback;
+mod xattr;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ pub struct VfsConfig {
     pub umask: Option<u32>,
     /// Whether every change is refused.
     pub read_only: bool,
+    /// The address of the folder that is shown, as a URL without password.
+    pub url: String,
     /// Folder that the journals are in.
     pub staging: PathBuf,
     /// Names the journal in it: the same for the same server, login and root.
@@ -165,6 +168,7 @@ impl Vfs {
     /// A sentence for each file that could not be sent, with where its bytes are kept.
     pub async fn drain(&self) -> std::result::Result<(), Vec<String>> {
         let mut unsent = Vec::new();
+        self.remote.pool().ask_at_once();
         let staged = self.inodes().staged();
         for ino in staged {
             // What is queued is waited for below.

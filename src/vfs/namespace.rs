@@ -327,7 +327,7 @@ impl Vfs {
     }
 
     /// What is at `path`, which has nothing staged: the server's word, changed by what is queued.
-    async fn shown(&self, path: &RemotePath) -> Result<Option<Item>> {
+    pub(super) async fn shown(&self, path: &RemotePath) -> Result<Option<Item>> {
         // Looked at first: what is done meanwhile is in the server's word too.
         let view = self.queue.view(path);
         let item = match view.is_made() {
@@ -421,6 +421,7 @@ impl Vfs {
             modified: Some(modified),
             mode: None,
             target: None,
+            line: None,
         }
     }
 }

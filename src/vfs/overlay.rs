@@ -159,6 +159,7 @@ mod tests {
             modified,
             mode: None,
             target: None,
+            line: None,
         }
     }
 

@@ -521,6 +521,7 @@ mod tests {
             modified: None,
             mode: Some(0o755),
             target: None,
+            line: None,
         };
         let there = || Some(Item::unsettled(entry.clone()));
         assert!(queue.view(&path("/d")).is_clear());

@@ -182,6 +182,7 @@ impl Vfs {
                 }),
                 mode: Some(u32::from(attr.perm)),
                 target: None,
+                line: None,
             });
         }
     }

@@ -97,6 +97,7 @@ impl Vfs {
     ///
     /// Not cancel safe: an upload may break off.
     pub async fn send_all(&self) -> Vec<Unsent> {
+        self.remote.pool().ask_at_once();
         self.queue.wake_all();
         self.queue.quiet(self.queue.last_number()).await;
         let staged = self.inodes().staged();

@@ -288,6 +288,7 @@ impl Vfs {
             }),
             mode: Some(mode & 0o7777),
             target: None,
+            line: None,
         };
         let change = Intent::MakeDir(path.clone(), mode & 0o7777);
         self.queue_change(path, change, Work::MakeDir(entry.clone()))

@@ -7,6 +7,7 @@
 
 mod embedded;
 mod faults;
+mod hammering;
 mod layers;
 mod logins;
 mod matrix;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     };
     let mut trials = odd::trials::trials();
     trials.extend(faults::trials());
+    trials.extend(hammering::trials());
     trials.extend(layers::trials());
     trials.extend(usage::trials(&kinds));
     trials.extend(logins::trials(&kinds));
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         trials.extend(matrix::trials(kind));
         trials.extend(system::probe::trials(kind));
         trials.extend(system::charsets::trials(kind));
+        trials.extend(system::xattr::trials_of(kind));
         trials.extend(model::told_trials(kind));
         trials.extend(faults::trials_of(kind));
         trials.extend(schedules::trials(kind));

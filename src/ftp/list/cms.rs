@@ -55,6 +55,7 @@ pub(super) fn parse_line(line: &[u8], dates: &Dates) -> Option<Entry> {
         }),
         mode: None,
         target: None,
+        line: None,
     })
 }
 

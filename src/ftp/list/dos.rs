@@ -41,6 +41,7 @@ pub(super) fn parse_line(line: &[u8], dates: &Dates) -> Option<Entry> {
         }),
         mode: None,
         target: target.map(<[u8]>::to_vec),
+        line: None,
     })
 }
 

@@ -16,6 +16,7 @@ pub(super) fn parse_line(line: &[u8]) -> Option<Entry> {
         modified: None,
         mode: None,
         target: None,
+        line: None,
     };
     for fact in line[..tab].split(|&byte| byte == b',') {
         match fact {

@@ -38,6 +38,7 @@ pub(super) fn parse_line(line: &[u8]) -> Option<Line> {
             modified: None,
             mode: None,
             target: None,
+            line: None,
         },
         place: Place::Inside,
     };
@@ -116,7 +117,7 @@ fn link_target(value: &[u8]) -> Option<&[u8]> {
 ///
 /// The name begins after the first `; ` before which there are only facts: owners may hold spaces, and names anything.
 /// Without one, after the first space: some leave out the last semicolon.
-fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut spaces = (0..line.len()).filter(|&at| line[at] == b' ');
     let first = spaces.clone().next().unwrap_or(line.len());
     let end = spaces
@@ -133,7 +134,7 @@ fn are_facts(text: &[u8]) -> bool {
 }
 
 /// Splits at the first `=`: a value may hold more of them (`type=OS.unix=slink:/a`).
-fn fact_and_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn fact_and_value(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = text.iter().position(|&byte| byte == b'=')?;
     let (fact, value) = (&text[..equals], &text[equals + 1..]);
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_/".contains(byte);

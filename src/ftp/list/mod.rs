@@ -21,6 +21,8 @@ mod size_first;
 mod unix;
 mod vms;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ftp::time::Zone;
@@ -31,26 +33,12 @@ use date::Dates;
 /// `zone` is the server's, `now` (Unix seconds) tells the year of lines without one. Each line is in its own dialect,
 /// since servers mix them with messages; only the rare ones look at the lines around.
 pub fn parse_list(body: &[u8], zone: &Zone, now: i64) -> Parsed {
-    let dates = Dates::new(zone, now);
-    let mut parsed = Parsed::default();
-    let mut rare = Rare::default();
-    let mut lines = lines(body);
-    while let Some(line) = lines.next() {
-        let entry = match line.first() {
-            Some(b'+') => eplf::parse_line(line),
-            Some(b'0'..=b'9') => {
-                dos::parse_line(line, &dates).or_else(|| unix::parse_line(line, &dates))
-            }
-            _ => unix::parse_line(line, &dates),
-        };
-        match entry {
-            Some(entry) => parsed.add(entry, line),
-            None if is_noise(line) => {}
-            None => rare.read(line, &mut lines, &dates, &mut parsed),
-        }
-    }
-    rare.days.finish(&dates, &mut parsed);
-    parsed
+    Parsed::with(Lines::Dropped).list(body, zone, now)
+}
+
+/// Parses the body of an `MLSD` reply (RFC 3659 s7).
+pub fn parse_mlsd(body: &[u8]) -> Parsed {
+    Parsed::with(Lines::Dropped).mlsd(body)
 }
 
 /// True of the lines around the entries that say nothing of any.
@@ -95,20 +83,15 @@ impl Rare {
     }
 }
 
-/// Parses the body of an `MLSD` reply (RFC 3659 s7).
-pub fn parse_mlsd(body: &[u8]) -> Parsed {
-    let mut parsed = Parsed::default();
-    for line in lines(body) {
-        match mlsd::parse_line(line) {
-            Some(mlsd::Line {
-                place: mlsd::Place::Itself,
-                ..
-            }) => parsed.has_dot = true,
-            Some(mlsd::Line { entry, .. }) => parsed.add(entry, line),
-            None => parsed.skip(line),
-        }
-    }
-    parsed
+/// The facts that `line` of an `MLSD` says, each with its value; none where it is of another listing.
+pub fn facts(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let facts = mlsd::parse_line(line).and_then(|_| mlsd::split(line));
+    let facts = facts.map(|(facts, _)| facts).into_iter();
+    facts.flat_map(|facts| {
+        facts
+            .split(|&byte| byte == b';')
+            .filter_map(mlsd::fact_and_value)
+    })
 }
 
 /// Parses the line of an `MLST` reply that holds the facts, with or without its leading space (RFC 3659 s7.2).
@@ -132,11 +115,62 @@ pub struct Parsed {
     pub unreadable: usize,
     /// The first of those lines, for a message.
     pub first_unreadable: Option<Vec<u8>>,
+    /// Whether the entries keep their lines.
+    lines: Lines,
 }
 
 impl Parsed {
+    /// Nothing yet, of a listing whose lines are kept or not.
+    pub fn with(lines: Lines) -> Self {
+        Self {
+            lines,
+            ..Self::default()
+        }
+    }
+
+    /// [`parse_list`], taken in.
+    pub fn list(mut self, body: &[u8], zone: &Zone, now: i64) -> Self {
+        let dates = Dates::new(zone, now);
+        let mut rare = Rare::default();
+        let mut lines = lines(body);
+        while let Some(line) = lines.next() {
+            let entry = match line.first() {
+                Some(b'+') => eplf::parse_line(line),
+                Some(b'0'..=b'9') => {
+                    dos::parse_line(line, &dates).or_else(|| unix::parse_line(line, &dates))
+                }
+                _ => unix::parse_line(line, &dates),
+            };
+            match entry {
+                Some(entry) => self.add(entry, line),
+                None if is_noise(line) => {}
+                None => rare.read(line, &mut lines, &dates, &mut self),
+            }
+        }
+        rare.days.finish(&dates, &mut self);
+        self
+    }
+
+    /// [`parse_mlsd`], taken in.
+    pub fn mlsd(mut self, body: &[u8]) -> Self {
+        for line in lines(body) {
+            match mlsd::parse_line(line) {
+                Some(mlsd::Line {
+                    place: mlsd::Place::Itself,
+                    ..
+                }) => self.has_dot = true,
+                Some(mlsd::Line { entry, .. }) => self.add(entry, line),
+                None => self.skip(line),
+            }
+        }
+        self
+    }
+
     /// Takes an entry in, unless its name is not one of a folder's entries.
-    fn add(&mut self, entry: Entry, line: &[u8]) {
+    fn add(&mut self, mut entry: Entry, line: &[u8]) {
+        if self.lines == Lines::Kept {
+            entry.line = Some(line.into());
+        }
         match entry.name.as_slice() {
             b"." | b".." => self.has_dot = true,
             // Full paths (`LIST` of a file on some servers), and attempts to reach out of the folder.
@@ -168,6 +202,18 @@ pub struct Entry {
     pub mode: Option<u32>,
     /// Where a symbolic link points, where the listing says so.
     pub target: Option<Vec<u8>>,
+    /// The line that says all this, as the server sent it; only of a listing whose lines are kept.
+    pub line: Option<Arc<[u8]>>,
+}
+
+/// Whether entries keep the lines that they were read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lines {
+    /// Nobody will ask for them.
+    #[default]
+    Dropped,
+    /// They are shown to those who ask; measured, 11 MB for 100,000 files.
+    Kept,
 }
 
 /// What kind of thing an entry is.

@@ -59,6 +59,7 @@ impl Table {
             modified,
             mode: None,
             target: None,
+            line: None,
         })
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn parse_line(line: &[u8], dates: &Dates) -> Option<Entry> {
         modified: tail.modified,
         mode: None,
         target: None,
+        line: None,
     })
 }
 

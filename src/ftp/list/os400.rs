@@ -123,6 +123,7 @@ fn parse_line(line: &[u8]) -> Option<(Entry, Option<Day>)> {
         modified: None,
         mode: None,
         target: None,
+        line: None,
     };
     Some((entry, day))
 }

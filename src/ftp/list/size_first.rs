@@ -29,6 +29,7 @@ pub(super) fn parse_line(line: &[u8], dates: &Dates) -> Option<Entry> {
         modified,
         mode: None,
         target: None,
+        line: None,
     })
 }
 

@@ -30,6 +30,7 @@ pub(super) fn parse_line(line: &[u8], dates: &Dates) -> Option<Entry> {
         modified: tail.modified,
         mode: Some(mode.bits),
         target: target.map(<[u8]>::to_vec),
+        line: None,
     })
 }
 
@@ -272,6 +273,7 @@ mod tests {
                 }),
                 mode: Some(0o644),
                 target: None,
+                line: None,
             }
         );
     }

@@ -89,6 +89,7 @@ fn entry(name: &[u8], version: u64, modified: Option<Modified>) -> Entry {
         modified,
         mode: None,
         target: None,
+        line: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod proxy;
 mod secrets;
 mod status;
 mod systemd;
+pub mod xattr;
 
 use std::process::Command;
 
@@ -42,5 +43,6 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(secrets::trials());
     trials.extend(status::trials());
     trials.extend(systemd::trials());
+    trials.extend(xattr::trials());
     trials
 }

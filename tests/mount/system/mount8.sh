@@ -10,6 +10,9 @@ main() {
     mkdir "$mnt"
     # Helpers are looked for in /sbin alone; what else mount needs is in /bin.
     mount -t tmpfs none "$(readlink -f /sbin)"
+    # What mount(8) notes of its mounts is not for others either.
+    mkdir -p /run/mount
+    mount -t tmpfs none /run/mount
     ln -s "$FTPFS" /sbin/mount.ftpfs
     ln -s "$FTPFS" /sbin/mount.fuse.ftpfs
     "$1"
@@ -33,12 +36,14 @@ words() {
     all=defaults,auto,noauto,user,nofail,_netdev,rw,exec,suid,dev,async,atime,diratime,relatime,iversion
     all=$all,lazytime,silent,group,owner,users,nouser,comment=x,X-mount.mkdir,x-gvfs-show,x-gvfs-name=My%20Files
     all=$all,x-systemd.automount,x-systemd.idle-timeout=1min,x-systemd.requires=network-online.target
-    all=$all,x-systemd.device-timeout=5,x-systemd.mount-timeout=10,x-initrd.mount,uhelper=none
+    all=$all,x-systemd.device-timeout=5,x-systemd.mount-timeout=10,x-initrd.mount,uhelper=none,symfollow
+    # Labels are left out where SELinux does not run, as those of any filesystem.
+    all=$all,context=system_u:object_r:tmp_t:s0
     quiet mount -t ftpfs "$URL" "$mnt" -o "$all,credentials=$CREDENTIALS"
     umount "$mnt"
-    quiet mount -t ftpfs "$URL" "$mnt" -o "noexec,nosuid,nodev,noatime,sync,dirsync,ro,credentials=$CREDENTIALS"
+    quiet mount -t ftpfs "$URL" "$mnt" -o "noexec,nosuid,nodev,noatime,sync,dirsync,nosymfollow,ro,credentials=$CREDENTIALS"
     options=$(findmnt -rn -o OPTIONS "$mnt")
-    for word in ro noexec nosuid nodev noatime sync dirsync; do
+    for word in ro noexec nosuid nodev noatime sync dirsync nosymfollow; do
         case ",$options," in *",$word,"*) ;; *) fail "no $word in $options" ;; esac
     done
     umount "$mnt"
@@ -60,7 +65,16 @@ exits() {
     ends_with 32 mount -t ftpfs "$URL" "$mnt" -o credentials=/no/such
     ends_with 32 mount -t ftpfs "$URL/no/such" "$mnt" -o "credentials=$CREDENTIALS"
     ends_with 32 mount -t ftpfs ftp://127.0.0.1:1/ "$mnt"
+    ends_with 1 mount -t ftpfs "$URL" "$mnt" -o remount,ro
     absent
+    # Some of fstab, and not all.
+    mkdir "$TEMP/other"
+    cat >"$TEMP/fstab" <<TEXT
+$URL $TEMP/m\\040nt ftpfs credentials=$CREDENTIALS 0 0
+ftp://127.0.0.1:1/ $TEMP/other ftpfs defaults 0 0
+TEXT
+    ends_with 64 mount -T "$TEMP/fstab" -a
+    same "$(cat "$mnt/file")" content
 }
 
 fstab() {
@@ -80,6 +94,59 @@ TEXT
 content"
     quiet umount "$TEMP/other" "$mnt"
     absent
+}
+
+# Somebody who is not root, by fusermount3; what is root's alone on this machine is not here.
+users() {
+    chmod 755 "$TEMP"
+    own=$TEMP/own
+    mkdir "$own"
+    mount -t tmpfs -o mode=755 none "$own"
+    mknod -m 666 "$own/fuse" c 10 229
+    mount --bind "$own/fuse" /dev/fuse
+    echo '# nothing' >"$own/fuse.conf"
+    mount --bind "$own/fuse.conf" /etc/fuse.conf
+    touch "$own/ftpfs"
+    mount --bind "$FTPFS" "$own/ftpfs"
+    ln -sf "$own/ftpfs" /sbin/mount.ftpfs
+    install -m 600 -o 65534 "$CREDENTIALS" "$own/credentials"
+    install -d -o 65534 "$own/mnt" "$own/home"
+    mnt=$own/mnt
+    login=credentials=$own/credentials,staging=$own/home
+
+    quiet by_user "$own/ftpfs" "$URL" "$mnt" -o "$login"
+    same "$(by_user cat "$mnt/file")" content
+    by_user sh -c 'echo new >"$1"' sh "$mnt/new"
+    ! ls "$mnt" 2>/dev/null || fail "root is let in"
+    quiet by_user fusermount3 -u "$mnt"
+    absent
+
+    ends_with 1 by_user "$own/ftpfs" "$URL" "$mnt" -o "$login,allow_other"
+    case $said in *"user_allow_other to /etc/fuse.conf"*) ;; *) fail "$said" ;; esac
+    ends_with 2 by_user "$own/ftpfs" "$URL" "$mnt" -o "$login,no_such_word"
+    absent
+    echo user_allow_other >"$own/fuse.conf"
+    quiet by_user "$own/ftpfs" "$URL" "$mnt" -o "$login,allow_other"
+    same "$(cat "$mnt/file")" content
+    quiet by_user fusermount3 -u "$mnt"
+
+    echo "$URL $mnt ftpfs user,noauto,$login 0 0" >"$own/fstab"
+    mount --bind "$own/fstab" /etc/fstab
+    quiet by_user mount "$mnt"
+    options=$(findmnt -rn -o OPTIONS "$mnt")
+    for word in noexec nosuid nodev user_id=65534; do
+        case ",$options," in *",$word,"*) ;; *) fail "no $word in $options" ;; esac
+    done
+    same "$(by_user cat "$mnt/file")" content
+    quiet by_user umount "$mnt"
+    absent
+    chown 0 "$mnt"
+    ends_with 32 by_user mount "$mnt"
+    case $said in *"not yours to write to"*) ;; *) fail "$said" ;; esac
+}
+
+by_user() {
+    setpriv --reuid=65534 --regid=65534 --clear-groups env "HOME=$own/home" "$@"
 }
 
 # Runs a command that must succeed, and say nothing.

@@ -80,8 +80,8 @@ fn man() -> Result<(), Failed> {
 fn shells() -> Result<(), Failed> {
     let folder = papers()?;
     let at = |name: &str| folder.path().join(name);
-    let bash = r#"source "$0"; COMP_WORDS=(ftpfs --max-); COMP_CWORD=1
-        _ftpfs ftpfs --max- ftpfs; echo "${COMPREPLY[@]}""#;
+    let bash = r#"source "$0"; COMP_WORDS=(ftpfs --max-c); COMP_CWORD=1
+        _ftpfs ftpfs --max-c ftpfs; echo "${COMPREPLY[@]}""#;
     let answer = said(
         Command::new("bash")
             .args(["--norc", "-c", bash])
@@ -95,7 +95,7 @@ fn shells() -> Result<(), Failed> {
             .arg(at("zsh/site-functions")),
     )?;
     assert_eq!(answer, "_ftpfs\n");
-    let fish = "source $argv[1]; complete -C 'ftpfs --max-'";
+    let fish = "source $argv[1]; complete -C 'ftpfs --max-c'";
     let answer = said(
         Command::new("fish")
             .args(["--no-config", "-c", fish])
