@@ -61,8 +61,7 @@ impl Remote {
             match outcome {
                 Ok(entry) => return Ok(entry),
                 Err(error) if attempt < ATTEMPTS && is_lost(&error) => {
-                    debug!(%path, %error, "upload again");
-                    echo().await;
+                    debug!(%path, %error, "upload again")
                 }
                 // Not over the part that we sent ourselves, says a server that lets nobody overwrite.
                 Err(Error::Denied(error)) if attempt > 0 && attempt <= ATTEMPTS => {
@@ -541,7 +540,7 @@ impl Remote {
     pub async fn clean(&self, scratch: &RemotePath) {
         // A name of our own is nobody else's by the second time.
         let retry = match self.is_hidden(scratch) {
-            true => Retry::Idempotent,
+            true => Retry::AfterEcho,
             false => Retry::Never,
         };
         let removed = on_session!(self.pool(), retry, session => session.delete(scratch));

@@ -18,6 +18,7 @@ use super::{Result, Vfs};
 use crate::cache::{self, Resumed, Source, Version};
 use crate::ftp::list::{Entry, Kind};
 use crate::ftp::{RemotePath, Wishes};
+use crate::pool::echo;
 
 impl Vfs {
     /// Queues what the journal has.
@@ -31,6 +32,8 @@ impl Vfs {
             changes = left.changes.len(),
             "an earlier mount left changes that were not sent: they are sent now"
         );
+        // The server may still be doing what the earlier mount had sent.
+        echo().await;
         let resumed: Vec<&RemotePath> = left
             .files
             .values()
