@@ -80,3 +80,25 @@ pub(super) fn changed_meanwhile() -> Result<(), Failed> {
     }
     Ok(())
 }
+
+/// The daemon is killed when the server has made the file of an upload, and got nothing of it yet: that is not somebody
+/// else's.
+pub(super) fn killed_at_the_first_byte() -> Result<(), Failed> {
+    let odd = Odd::start();
+    let mount = ModelMount::of_odd(&odd, &["writeback"]);
+    odd.cut_stor_after(0, Cut::Session, Times::Always);
+    write(&mount.path.join("new"), b"written")?;
+    let begun = || odd.content("/new").is_some_and(|there| there.is_empty());
+    assert!(within(DEADLINE, begun), "{}", mount.log());
+    mount.kill();
+    odd.heal("STOR");
+    mount.start_again()?;
+    assert!(
+        within(DEADLINE, || mount.unsent().is_empty()),
+        "{}",
+        mount.log()
+    );
+    assert_eq!(odd.content("/new").as_deref(), Some(&b"written"[..]));
+    assert_eq!(shown(&mount.path)?, ["new"]);
+    Ok(())
+}
