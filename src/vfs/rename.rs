@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::attr::version;
 use super::namespace::check_name;
 use super::staging::Staged;
 use super::unlink::Aside;
 use super::{Attr, Error, Result, Vfs};
+use crate::cache::Version;
 use crate::ftp::RemotePath;
 use crate::ftp::list::Kind;
 
@@ -187,20 +188,30 @@ impl Vfs {
             // Just about to be sent.
             return Ok(false);
         }
-        if let Some(target) = target {
-            let queued = staged_of(target.ino)
-                .and_then(|staged| self.queue.take_back(&to, staged.content()));
-            let pending = staged_of(target.ino).is_some_and(|staged| staged.state().closed);
-            if queued.is_none() && pending {
-                if closed {
-                    self.queue_to_send(source.ino, staged, &from).await?;
-                }
-                return Ok(false);
+        let replaced = target.and_then(|target| Some((target, staged_of(target.ino)?)));
+        let queued = replaced.and_then(|(_, staged)| self.queue.take_back(&to, staged.content()));
+        // As the journal has them: the source, and what the target was to become.
+        let put_back = || {
+            if closed {
+                self.queue_noted(self.queue.number(), source.ino, staged, &from);
             }
+            if let (Some(_), Some((target, replaced))) = (queued, replaced) {
+                self.queue_noted(self.queue.number(), target.ino, replaced, &to);
+            }
+        };
+        if queued.is_none() && replaced.is_some_and(|(_, staged)| staged.state().closed) {
+            put_back();
+            return Ok(false);
+        }
+        let number = closed.then(|| self.queue.number());
+        if let Err(error) = self.note_moved(staged, &from, &to, base, number).await {
+            put_back();
+            return Err(error);
+        }
+        if let Some(target) = target {
             self.remember(target.ino, *target);
             self.remote.forget_content(target.ino);
         }
-        staged.state().stands_over(base);
         self.overlay().rename(&from, &to);
         {
             let mut inodes = self.inodes();
@@ -210,9 +221,8 @@ impl Vfs {
                 inodes.server_lacks(new_parent, new_name);
             }
         }
-        match closed {
-            true => self.queue_to_send(source.ino, staged, &to).await?,
-            false => staged.note(&to, None)?,
+        if let Some(number) = number {
+            self.queue_noted(number, source.ino, staged, &to);
         }
         if let Some(target) = target {
             self.discard_staged(target.ino);
@@ -222,8 +232,40 @@ impl Vfs {
         Ok(true)
     }
 
+    /// Notes in the journal that what is staged for `from`, over nothing, is to be at `to`, over `base`: closed, by its
+    /// `number` in the order, or still open.
+    ///
+    /// # Errors
+    /// All is as it was then.
+    async fn note_moved(
+        &self,
+        staged: &Staged,
+        from: &RemotePath,
+        to: &RemotePath,
+        base: Option<Version>,
+        number: Option<u64>,
+    ) -> Result<()> {
+        let note = |path: &RemotePath| match number {
+            Some(number) => staged.note_closed(path, number),
+            None => staged.note(path, None),
+        };
+        staged.state().stands_over(base);
+        if let Err(error) = note(to) {
+            staged.state().stands_over(None);
+            return Err(error.into());
+        }
+        if let Err(error) = self.staging.journal().sync().await {
+            staged.state().stands_over(None);
+            if let Err(error) = note(from) {
+                error!(path = %from, %to, %error, "the journal has a new name for what has kept its old one");
+            }
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
     /// Frees the name that a rename takes: an empty folder is removed, an open file is set aside.
-    async fn make_way(&self, target: &Attr, to: &RemotePath) -> Result<Aside> {
+    async fn make_way(&self, target: &Attr, to: &RemotePath) -> Result<Replaced> {
         if target.kind == Kind::Dir {
             if !self.inodes().created_in(target.ino).is_empty() {
                 return Err(Error::NotEmpty);
