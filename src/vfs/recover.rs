@@ -45,6 +45,12 @@ impl Vfs {
                     self.put_back(&aside, &path).await?;
                     self.staging.journal().note_end(Record::Done(number));
                 }
+                Intent::KeepDir(path) => {
+                    if self.remote.stat_now(&path).await?.is_none() {
+                        self.remote.make_dir(&path).await?;
+                    }
+                    self.staging.journal().note_end(Record::Done(number));
+                }
                 // What it holds is gone on with.
                 Intent::Remove(own, ..) if resumed.contains(&&own) => {
                     self.remote.hide(&own);
@@ -107,7 +113,7 @@ impl Vfs {
                 self.queue.add(number, &path, Work::Remove(kind, was))
             }
             // Done before anything is shown.
-            Intent::PutBack(..) => {}
+            Intent::PutBack(..) | Intent::KeepDir(_) => {}
             Intent::SetMode(path, mode) => {
                 let ino = self.intern_path(&path, Kind::Dir);
                 self.queue.add(number, &path, Work::SetMode(ino, mode));

@@ -6,6 +6,7 @@ use tokio::sync::OwnedMutexGuard;
 use tracing::{error, warn};
 
 use super::attr::version;
+use super::journal::{Intent, Record};
 use super::namespace::check_name;
 use super::staging::Staged;
 use super::unlink::Aside;
@@ -21,6 +22,14 @@ pub enum Replace {
     Yes,
     /// The rename fails.
     No,
+}
+
+/// What had the name that a rename takes.
+enum Replaced {
+    /// A file.
+    File(Aside),
+    /// An empty folder, which is removed; by this number the journal has that it was there.
+    Dir(u64),
 }
 
 impl Vfs {
@@ -93,14 +102,14 @@ impl Vfs {
         let item = self.remote.stat(&from).await?.ok_or(Error::NotFound)?;
         let _leaving = target.map(|target| self.leave(target.ino));
         let moving = self.remote.moving(&from);
-        let aside = match &target {
-            Some(target) => self.make_way(target, &to).await?,
-            None => Aside::NotNeeded,
+        let replaced = match &target {
+            Some(target) => Some(self.make_way(target, &to).await?),
+            None => None,
         };
         let renamed = self.remote.rename(&from, &to, &item.entry).await;
         if renamed.is_err() {
-            if let Some(target) = target {
-                self.take_back(target, &to, aside).await;
+            if let (Some(target), Some(replaced)) = (target, replaced) {
+                self.take_back(target, &to, replaced).await;
             }
             return Ok(renamed?);
         }
@@ -115,9 +124,12 @@ impl Vfs {
             self.remote.moved(source.ino, &to);
         }
         drop(moving);
-        if let Some(target) = target {
+        if let (Some(target), Some(replaced)) = (target, replaced) {
             self.discard_staged(target.ino);
-            self.end_aside(target.ino, aside).await;
+            match replaced {
+                Replaced::File(aside) => self.end_aside(target.ino, aside).await,
+                Replaced::Dir(number) => self.staging.journal().note_end(Record::Done(number)),
+            }
         }
         self.touch_dir(parent);
         self.touch_dir(new_parent);
@@ -272,21 +284,29 @@ impl Vfs {
             }
             // Some servers merge, some refuse: the folder is removed first, which fails unless it is empty.
             self.move_kept_out(to).await?;
-            self.remote.remove_dir(to).await?;
-            return Ok(Aside::NotNeeded);
+            // If this mount ends before the other folder has the name, the next one makes it again.
+            let (journal, number) = (self.staging.journal(), self.queue.number());
+            journal.note(Record::Queued(number, Intent::KeepDir(to.clone())))?;
+            let removed = self.remote.remove_dir(to).await;
+            if removed.is_err() {
+                journal.note_end(Record::Done(number));
+            }
+            return Ok(removed.map(|()| Replaced::Dir(number))?);
         }
-        self.set_aside(target.ino, to).await
+        self.set_aside(target.ino, to).await.map(Replaced::File)
     }
 
     /// Undoes [`Vfs::make_way`] for a rename that failed.
-    async fn take_back(&self, target: Attr, to: &RemotePath, aside: Aside) {
-        if target.kind == Kind::Dir {
-            if let Err(error) = self.remote.make_dir(to).await {
-                warn!(path = %to, %error, "an empty folder that was to be replaced is gone");
+    async fn take_back(&self, target: Attr, to: &RemotePath, replaced: Replaced) {
+        match replaced {
+            Replaced::File(aside) => self.take_back_aside(target.ino, to, aside).await,
+            Replaced::Dir(number) => {
+                if let Err(error) = self.remote.make_dir(to).await {
+                    warn!(path = %to, %error, "an empty folder that was to be replaced is gone");
+                }
+                self.staging.journal().note_end(Record::Done(number));
             }
-            return;
         }
-        self.take_back_aside(target.ino, to, aside).await;
     }
 
     /// Sends what is staged below the folder `ino`, before its name changes; nobody changes it while the guards live.
