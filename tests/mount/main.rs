@@ -7,6 +7,7 @@
 
 mod embedded;
 mod faults;
+mod hostile;
 mod layers;
 mod logins;
 mod matrix;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     };
     let mut trials = odd::trials::trials();
     trials.extend(faults::trials());
+    trials.extend(hostile::trials());
     trials.extend(layers::trials());
     trials.extend(usage::trials(&kinds));
     trials.extend(logins::trials(&kinds));
