@@ -261,7 +261,7 @@ impl Remote {
         entry: &Entry,
         old: &Entry,
     ) -> Result<()> {
-        let aside = super::uploads::scratch_name(to);
+        let aside = super::names::scratch_name(to);
         self.hide_aside(&aside, to);
         let moving = self.moving_aside(to, old);
         let outcome = async {

@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::{debug, warn};
 
 use super::proofs::Proof;
@@ -573,19 +572,6 @@ impl Remote {
             _ => Error::Denied(error),
         }
     }
-}
-
-/// A name beside `path` that nobody else uses: short, since `path`'s own may be as long as names can be.
-pub fn scratch_name(path: &RemotePath) -> RemotePath {
-    let mut random = [0; 8];
-    // Without randomness (no kernel refuses it once booted) the address of a local still differs between processes.
-    if getrandom(&mut random, GetRandomFlags::empty()).is_err() {
-        random = (std::ptr::from_ref(&random) as usize as u64).to_ne_bytes();
-    }
-    let name = format!(".ftpfs-{:016x}", u64::from_ne_bytes(random));
-    path.parent()
-        .unwrap_or_else(RemotePath::root)
-        .join(name.as_bytes())
 }
 
 /// Whether the failure is the connection's, so that sending again may succeed.
