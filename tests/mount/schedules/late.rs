@@ -45,58 +45,62 @@ fn undone(kind: ServerKind, options: &[&str]) -> Result<(), Failed> {
     // What has to be proved is proved by that.
     put(&mount.path.join("proof"), &old())?;
     add(&mount.path.join("proof"), b"tail")?;
-    let mut done = 0;
-    for Doing { verb, act, left } in DOINGS {
-        if !has(kind, verb) {
-            continue;
+    let (mut done, mut undone) = (0, Vec::new());
+    for doing in DOINGS.iter().filter(|doing| has(kind, doing.verb)) {
+        if let Err(error) = one(doing, &mount, &relay, &server.root) {
+            undone.push(format!("{}: {error}", doing.verb));
         }
-        let folder = mount.path.join(verb);
-        let on_server = server.root.join(verb);
-        fs::create_dir(&folder)?;
-        put(&folder.join("old"), &old())?;
-        sync(&folder)?;
-        relay.order_at(verb, Fault::Late(LATE));
-        act(&folder).map_err(|error| format!("{verb}: {error}\n{}", mount.log()))?;
-        sync(&folder).map_err(|error| format!("{verb}: {error}\n{}", mount.log()))?;
         done += 1;
         let late = relay.done().get("late command").copied();
-        assert_eq!(late, Some(done), "{verb} was not late:\n{}", mount.log());
-        // Until it is done at the latest.
-        pause(Duration::from_millis(LATE) * 3);
-        let left: Vec<_> = left();
-        let is_left = |folder: &Path| {
-            let names = super::names(folder).unwrap_or_default();
-            let whole = |(name, bytes): &(&str, Vec<u8>)| match name.strip_suffix('/') {
-                Some(name) => folder.join(name).is_dir(),
-                None => fs::read(folder.join(name)).is_ok_and(|found| found == *bytes),
-            };
-            names.len() == left.len() && left.iter().all(whole)
-        };
-        assert!(
-            is_left(&on_server),
-            "{verb}: the server has {}\n{}",
-            told(&on_server),
-            mount.log()
-        );
-        assert!(
-            within(LONG, || is_left(&folder)),
-            "{verb}: the mount has {}",
-            told(&folder)
-        );
-        match verb {
-            "SITE" | "MFF" => {
-                let mode = fs::metadata(on_server.join("old"))?.permissions().mode();
-                assert_eq!(mode & 0o777, 0o640, "{verb}\n{}", mount.log());
-            }
-            "MFMT" => {
-                let time = fs::metadata(on_server.join("old"))?.modified()?;
-                assert_eq!(time, UNIX_EPOCH + SECOND_TIME, "{verb}\n{}", mount.log());
-            }
-            _ => {}
-        }
+        assert_eq!(late, Some(done), "{} was not late", doing.verb);
+    }
+    if !undone.is_empty() {
+        return Err(format!("{}\n{}", undone.join("\n"), mount.log()).into());
     }
     println!("{}: {done} commands done late, no violation; ", kind.name());
     Ok(())
+}
+
+/// Lets the first command of `doing` be late, in a folder of its own.
+fn one(doing: &Doing, mount: &ModelMount, relay: &Relay, root: &Path) -> io::Result<()> {
+    let verb = doing.verb;
+    let (folder, on_server) = (mount.path.join(verb), root.join(verb));
+    fs::create_dir(&folder)?;
+    put(&folder.join("old"), &old())?;
+    sync(&folder)?;
+    relay.order_at(verb, Fault::Late(LATE));
+    (doing.act)(&folder)?;
+    sync(&folder)?;
+    // Until it is done at the latest.
+    pause(Duration::from_millis(LATE) * 3);
+    let left = (doing.left)();
+    let is_left = |folder: &Path| {
+        let names = super::names(folder).unwrap_or_default();
+        let whole = |(name, bytes): &(&str, Vec<u8>)| {
+            fs::read(folder.join(name)).is_ok_and(|found| found == *bytes)
+        };
+        names.len() == left.len() && left.iter().all(whole)
+    };
+    if !is_left(&on_server) {
+        let there = super::names(&on_server)?;
+        return Err(io::Error::other(format!(
+            "the server has {} of {there:?}",
+            told(&on_server)
+        )));
+    }
+    if !within(LONG, || is_left(&folder)) {
+        return Err(io::Error::other(format!("the mount has {}", told(&folder))));
+    }
+    let found = fs::metadata(on_server.join("old"));
+    let same = match verb {
+        "SITE" | "MFF" => found?.permissions().mode() & 0o777 == 0o640,
+        "MFMT" => found?.modified()? == UNIX_EPOCH + SECOND_TIME,
+        _ => true,
+    };
+    match same {
+        true => Ok(()),
+        false => Err(io::Error::other("it is as it was set first")),
+    }
 }
 
 const DOINGS: [Doing; 8] = [
