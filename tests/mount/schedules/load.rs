@@ -23,9 +23,15 @@ use super::{LONG, content, errno};
 use crate::model_mount::{ModelMount, pause, run, within};
 use crate::servers::{Server, ServerKind};
 
-/// The trials for one server: the load is the mount's matter, one quick server and a real one are enough.
+/// The trials for one server: the load is the mount's matter, one quick server and a real one are enough, and two more
+/// where a longer one is asked for.
 pub(super) fn trials(kind: ServerKind) -> Vec<Trial> {
-    if !matches!(kind, ServerKind::Embedded | ServerKind::Vsftpd) {
+    let loaded = match kind {
+        ServerKind::Embedded | ServerKind::Vsftpd => true,
+        ServerKind::Proftpd | ServerKind::Pureftpd => std::env::var_os("FTPFS_TEST_LOAD").is_some(),
+        _ => false,
+    };
+    if !loaded {
         return Vec::new();
     }
     let name = format!("{}::schedules::load", kind.name());
