@@ -55,6 +55,8 @@ pub mod cli;
 pub mod columns;
 pub mod ftp;
 pub mod fuse;
+#[cfg(test)]
+mod fuzzed;
 pub mod log;
 pub mod mount;
 pub mod pool;
