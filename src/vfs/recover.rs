@@ -194,14 +194,15 @@ impl Vfs {
         if uses_base {
             self.load(ino, staged, state).await?;
         }
-        self.store_beside(path, &source).await?;
+        let beside = self.store_beside(path, &source).await?;
         {
             let mut state = staged.state();
             (state.mode, state.mtime) = (None, None);
         }
         match self.remote.stat_now(path).await? {
             Some(item) => Ok(item.entry),
-            None => Err(super::Error::NotFound),
+            // Removed by others: what is beside it is all that there is to send.
+            None => Ok(beside),
         }
     }
 
@@ -265,8 +266,8 @@ impl Vfs {
         }
     }
 
-    /// Stores what was to be at `path` beside it.
-    async fn store_beside(&self, path: &RemotePath, source: &Source) -> Result<()> {
+    /// Stores what was to be at `path` beside it; what the server has there.
+    async fn store_beside(&self, path: &RemotePath, source: &Source) -> Result<Entry> {
         let stamp = Zoned::now().strftime("%Y-%m-%d-%H%M%S").to_string();
         let dir = path.parent().unwrap_or_else(RemotePath::root);
         for at in 0.. {
@@ -281,11 +282,12 @@ impl Vfs {
             if self.remote.stat_now(&beside).await?.is_some() {
                 continue;
             }
-            self.remote
+            let stored = self
+                .remote
                 .store(&beside, source, Wishes::default())
                 .await?;
             error!(%path, %beside, "changed on the server since it was changed here: both are there now");
-            return Ok(());
+            return Ok(stored);
         }
         unreachable!("fewer files than numbers")
     }

@@ -85,6 +85,37 @@ pub(super) fn changed_meanwhile() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Others remove a file meanwhile: ours is stored beside where it was, once.
+pub(super) fn removed_meanwhile() -> Result<(), Failed> {
+    let odd = Odd::start();
+    odd.put("/file", b"before");
+    let mount = ModelMount::of_odd(&odd, &["writeback"]);
+    odd.refuse("STOR", 450);
+    write(&mount.path.join("file"), b"written")?;
+    mount.kill();
+    odd.remove("/file");
+    odd.heal("STOR");
+    for time in ["at first", "and again"] {
+        mount.start_again()?;
+        assert!(
+            within(DEADLINE, || mount.unsent().is_empty()),
+            "{time}:\n{}",
+            mount.log()
+        );
+        let names = shown(&mount.path)?;
+        let [beside] = &names[..] else {
+            return Err(format!("{time}: {names:?}").into());
+        };
+        assert!(beside.starts_with("file.unsent-"), "{time}: {beside}");
+        assert_eq!(
+            odd.content(&format!("/{beside}")).as_deref(),
+            Some(&b"written"[..])
+        );
+        mount.kill();
+    }
+    Ok(())
+}
+
 /// The daemon is killed when the server has made the file of an upload, and got nothing of it yet: that is not somebody
 /// else's.
 pub(super) fn killed_at_the_first_byte() -> Result<(), Failed> {

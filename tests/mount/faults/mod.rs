@@ -67,6 +67,10 @@ pub fn trials() -> Vec<Trial> {
         ),
         trial("what_others_changed_meanwhile_stays", changed_meanwhile),
         trial(
+            "what_others_removed_meanwhile_is_kept_once",
+            removed_meanwhile,
+        ),
+        trial(
             "an_upload_killed_at_its_first_byte_is_sent",
             killed_at_the_first_byte,
         ),

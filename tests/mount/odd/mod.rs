@@ -19,7 +19,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 
 use session::Session;
-use tree::{Node, Tree};
+use tree::{Node, NodeKind, Tree};
 
 /// A running server; dropping it closes its sessions.
 pub struct Odd {
@@ -150,6 +150,12 @@ impl Odd {
     /// Puts a file into the tree, or replaces it.
     pub fn put(&self, path: &str, content: &[u8]) {
         self.state().tree.put(path.as_bytes(), Node::file(content));
+    }
+
+    /// Takes a file out of the tree.
+    pub fn remove(&self, path: &str) {
+        let removed = self.state().tree.remove(path.as_bytes(), NodeKind::File);
+        assert!(removed, "there is no {path}");
     }
 
     /// Makes a folder; those above it have to be there.
