@@ -61,7 +61,8 @@ fn load(kind: ServerKind) -> Result<(), Failed> {
     crowd.begin()?;
     let mut held = Vec::new();
     for number in 0..rounds {
-        crowd.work(&mount, &relay, round, seed + number)?;
+        let worked = crowd.work(&mount, &relay, round, seed + number);
+        worked.map_err(|what| format!("{what}\n{}", warnings(&mount)))?;
         let idle = || Holds::of(&mount).is_ok_and(|holds| holds.connections == 0);
         if !within(LONG, idle) {
             let holds = Holds::of(&mount)?;
@@ -105,6 +106,13 @@ fn load(kind: ServerKind) -> Result<(), Failed> {
         .collect();
     assert!(errors.is_empty(), "it logs {errors:?}");
     Ok(())
+}
+
+/// The last of what the mount warns of.
+fn warnings(mount: &ModelMount) -> String {
+    let log = mount.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    lines[lines.len().saturating_sub(VIOLATIONS_SHOWN)..].join("\n")
 }
 
 /// The readers and writers of one folder.
