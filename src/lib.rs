@@ -35,7 +35,8 @@
 //! 2. Nobody asks for a second lease while holding one. A retry reconnects inside its lease.
 //! 3. Metadata is never starved by data: leases for data are at most all sessions but one; a file of up to 64 KiB that is sent counts as metadata.
 //! 4. Only idempotent operations are retried, on a lost connection only. After a lost reply to any other the server is
-//!    asked what happened. An `APPE` repeated blindly doubles data.
+//!    asked what happened. An `APPE` repeated blindly doubles data. A change is not made again, nor its failure
+//!    told, before what was sent on the lost connection is over: done late, it would undo what came next.
 //! 5. A change that the server confirmed while a listing was on its way is applied to that listing; one in doubt keeps
 //!    it out of the cache. Content is cached by version (size and time); bytes of two versions never mix in one read.
 //! 6. An errno is chosen in one file, `fuse/errno.rs`. A bare 550 gets its meaning where the operation is known, with
@@ -55,6 +56,8 @@ pub mod cli;
 pub mod columns;
 pub mod ftp;
 pub mod fuse;
+#[cfg(test)]
+mod fuzzed;
 pub mod log;
 pub mod mount;
 pub mod pool;

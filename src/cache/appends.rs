@@ -48,7 +48,11 @@ impl Remote {
             Err(Error::Absent(_)) => return Ok(Resumed::Nothing),
             Err(error) => return Err(error),
         };
-        let ours = there > least && self.is_head(at, source, least, there).await?;
+        let ours = match there {
+            // It had begun, and no byte came.
+            0 => least == 0,
+            _ => there > least && self.is_head(at, source, least, there).await?,
+        };
         if !ours {
             return Ok(Resumed::Nothing);
         }

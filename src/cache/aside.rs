@@ -6,7 +6,8 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::mutations::at;
-use super::uploads::{is_lost, scratch_name};
+use super::names::scratch_name;
+use super::uploads::is_lost;
 use super::{Moving, Patch, Remote, Result};
 use crate::ftp::RemotePath;
 use crate::ftp::list::Entry;

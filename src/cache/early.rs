@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
-use super::uploads::{PIECE, scratch_name};
+use super::names::scratch_name;
+use super::uploads::PIECE;
 use super::{Error, Patch, Remote, Result, Source};
 use crate::ftp::list::Entry;
 use crate::ftp::{ErrorKind, RemotePath, UploadKind, Wishes};

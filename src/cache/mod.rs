@@ -44,9 +44,10 @@ pub use blocks::Usage;
 pub use early::{EarlyStore, UntilThen};
 pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
+pub use names::scratch_name;
 use reader::Bounds;
 pub use reader::{Content, Version};
-pub use uploads::{Source, scratch_name};
+pub use uploads::Source;
 use veil::Veil;
 pub use veil::{Moving, OwnName, Tell};
 

@@ -5,7 +5,7 @@
 use super::{Error, Patch, Remote, Result, dir_entry};
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
 use crate::ftp::{self, ErrorKind, RemotePath};
-use crate::pool::{Purpose, Retry, echo, on_session};
+use crate::pool::{Purpose, Retry, on_session};
 
 /// How a change ended whose answer may have been lost.
 enum Outcome {
@@ -123,7 +123,7 @@ impl Remote {
     /// Sets the permission bits of `path`.
     pub async fn set_mode(&self, path: &RemotePath, mode: u32) -> Result<()> {
         let done =
-            on_session!(self.pool(), Retry::Idempotent, session => session.set_mode(path, mode));
+            on_session!(self.pool(), Retry::AfterEcho, session => session.set_mode(path, mode));
         self.understand(path, done).await?;
         self.patch(path, Patch::Mode(path.name().to_vec(), mode));
         Ok(())
@@ -134,7 +134,8 @@ impl Remote {
         if self.pool().with_profile(|profile| profile.needs_clock()) {
             self.ask_clock(path).await;
         }
-        let done = on_session!(self.pool(), Retry::Idempotent, session => session.set_mtime(path, seconds));
+        let done =
+            on_session!(self.pool(), Retry::AfterEcho, session => session.set_mtime(path, seconds));
         self.understand(path, done).await?;
         self.patch(path, Patch::Time(path.name().to_vec(), seconds));
         Ok(())
@@ -175,14 +176,12 @@ impl Remote {
         match done {
             // It is done if the old name is gone and the new one is there; a rename is one step on every server.
             Err(error) if error.is_connection() => {
-                echo().await;
                 match (self.stat_now(from).await, self.stat_now(to).await) {
                     (Ok(None), Ok(Some(_))) => Ok(()),
                     (Ok(Some(_)), _) => {
                         let again = self.rename_again(from, to).await;
-                        let refused = matches!(&again, Err(error) if error.is_refusal());
-                        // The first one may have been under way when the server was asked.
-                        if refused
+                        // The first one may have been under way when the server was asked, or this answer was lost too.
+                        if again.is_err()
                             && let (Ok(None), Ok(Some(_))) =
                                 (self.stat_now(from).await, self.stat_now(to).await)
                         {
@@ -227,7 +226,6 @@ impl Remote {
         match done {
             Err(error) if error.kind == ErrorKind::Lost => {
                 self.patch(path, Patch::Doubt);
-                echo().await;
                 let found = self.stat_now(path).await?;
                 let outcome = expected.compare(found.map(|item| item.entry.kind));
                 Ok(matches!(outcome, Outcome::NotDone))
@@ -269,7 +267,6 @@ impl Remote {
         match done {
             Err(error) if error.is_connection() => {
                 self.patch(path, Patch::Doubt);
-                echo().await;
                 let found = self.stat_now(path).await?;
                 match expected.compare(found.map(|item| item.entry.kind)) {
                     Outcome::Done => Ok(()),

@@ -3,9 +3,9 @@
 //! BusyBox's `LIST` has a `?` for each byte that is not ASCII and for each control character, Pure-FTPd stores a control
 //! character as `_` and refuses a backslash, and several servers store what is not UTF-8 as another name.
 
+use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::debug;
 
-use super::uploads::scratch_name;
 use super::{Remote, Result};
 use crate::ftp::{self, ErrorKind, NameKind, RemotePath, is_odd};
 use crate::pool::{Purpose, Retry, on_session};
@@ -74,4 +74,17 @@ impl Remote {
             .with_profile(|profile| profile.learn_name(kind, keeps));
         Ok(keeps)
     }
+}
+
+/// A name beside `path` that nobody else uses: short, since `path`'s own may be as long as names can be.
+pub fn scratch_name(path: &RemotePath) -> RemotePath {
+    let mut random = [0; 8];
+    // Without randomness (no kernel refuses it once booted) the address of a local still differs between processes.
+    if getrandom(&mut random, GetRandomFlags::empty()).is_err() {
+        random = (std::ptr::from_ref(&random) as usize as u64).to_ne_bytes();
+    }
+    let name = format!(".ftpfs-{:016x}", u64::from_ne_bytes(random));
+    path.parent()
+        .unwrap_or_else(RemotePath::root)
+        .join(name.as_bytes())
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tracing::debug;
 
-use super::uploads::{ATTEMPTS, is_lost, scratch_name};
+use super::names::scratch_name;
+use super::uploads::{ATTEMPTS, is_lost};
 use super::{Error, Remote, Result};
 use crate::ftp::{self, ErrorKind, Profile, RemotePath, UploadKind, Wishes};
 use crate::pool::{Download, Unconfirmed, Upload};

@@ -7,14 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::{debug, warn};
 
 use super::proofs::Proof;
 use super::{Error, Patch, Remote, Result, Version, file_entry};
 use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{self, Confirmed, ErrorKind, RemotePath, SizeAndTime, UploadKind, Wishes};
-use crate::pool::{Retry, Unconfirmed, Upload, echo, on_session};
+use crate::pool::{Retry, Unconfirmed, Upload, on_session};
 
 /// What is sent: a local file, of which every byte up to `size` is there.
 #[derive(Clone, Debug)]
@@ -41,8 +40,7 @@ impl Remote {
             match outcome {
                 Ok(entry) => return Ok(entry),
                 Err(error) if attempt < ATTEMPTS && is_lost(&error) => {
-                    debug!(%path, %error, "upload again");
-                    echo().await;
+                    debug!(%path, %error, "upload again")
                 }
                 // Not over the part that we sent ourselves, says a server that lets nobody overwrite.
                 Err(Error::Denied(error)) if attempt > 0 && attempt <= ATTEMPTS => {
@@ -385,7 +383,7 @@ impl Remote {
     pub async fn clean(&self, scratch: &RemotePath) {
         // A name of our own is nobody else's by the second time.
         let retry = match self.is_hidden(scratch) {
-            true => Retry::Idempotent,
+            true => Retry::AfterEcho,
             false => Retry::Never,
         };
         let removed = on_session!(self.pool(), retry, session => session.delete(scratch));
@@ -423,19 +421,6 @@ fn about_now() -> Modified {
         seconds: since.as_secs() as i64,
         precision: Precision::Day,
     }
-}
-
-/// A name beside `path` that nobody else uses: short, since `path`'s own may be as long as names can be.
-pub fn scratch_name(path: &RemotePath) -> RemotePath {
-    let mut random = [0; 8];
-    // Without randomness (no kernel refuses it once booted) the address of a local still differs between processes.
-    if getrandom(&mut random, GetRandomFlags::empty()).is_err() {
-        random = (std::ptr::from_ref(&random) as usize as u64).to_ne_bytes();
-    }
-    let name = format!(".ftpfs-{:016x}", u64::from_ne_bytes(random));
-    path.parent()
-        .unwrap_or_else(RemotePath::root)
-        .join(name.as_bytes())
 }
 
 /// Whether the failure is the connection's, so that sending again may succeed.

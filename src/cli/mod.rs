@@ -5,7 +5,7 @@
 mod credentials;
 mod credentials_file;
 mod fstab;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzed;
 mod line;
 mod options;

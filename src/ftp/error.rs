@@ -48,6 +48,8 @@ pub enum ErrorKind {
     NoSpace,
     /// A transfer ended before its end.
     Cut,
+    /// A listing goes on for longer than any folder's: it is not asked for again.
+    Endless,
     /// A name that cannot be sent over FTP.
     Name,
 }

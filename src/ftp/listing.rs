@@ -317,7 +317,7 @@ impl Session {
             }
             if body.len() > LONGEST_LISTING {
                 return Err(Error::new(
-                    ErrorKind::Protocol,
+                    ErrorKind::Endless,
                     operation,
                     "the listing has no end",
                 ));

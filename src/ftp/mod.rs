@@ -11,7 +11,7 @@ pub mod config;
 mod control;
 mod data;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzed;
 pub mod list;
 mod listing;

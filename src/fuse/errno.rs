@@ -63,7 +63,8 @@ fn wire(kind: ftp::ErrorKind) -> Errno {
         | ErrorKind::TlsVersion
         | ErrorKind::TlsGarbled
         | ErrorKind::Transient(_)
-        | ErrorKind::Cut => Errno::EIO,
+        | ErrorKind::Cut
+        | ErrorKind::Endless => Errno::EIO,
     }
 }
 
@@ -90,6 +91,7 @@ mod tests {
             ErrorKind::Unlisted,
             ErrorKind::NoSpace,
             ErrorKind::Cut,
+            ErrorKind::Endless,
             ErrorKind::Name,
         ];
         for kind in kinds {

@@ -10,9 +10,12 @@ use crate::ftp::{Result, Session};
 /// Whether an operation may be done twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// It changes nothing, or the same thing again: repeated when the connection is lost.
+    /// It changes nothing: repeated when the connection is lost.
     Idempotent,
-    /// Done once; after a lost reply the caller asks the server what happened.
+    /// It sets the same thing again: repeated as well, when what was sent before is over. Done late, that would undo what
+    /// comes next.
+    AfterEcho,
+    /// Done once; after a lost reply the caller asks the server what happened. What was sent is over by then.
     Never,
 }
 
@@ -42,12 +45,12 @@ impl Attempts {
 
     /// Ends with `outcome`, or goes on with a new session in the same lease.
     pub async fn after<T>(&mut self, outcome: Result<T>) -> ControlFlow<Result<T>> {
+        let lost = matches!(&outcome, Err(error) if error.is_connection());
+        if lost && self.retry != Retry::Idempotent {
+            self.lease.lose().await;
+        }
         match outcome {
-            Err(error)
-                if error.is_connection()
-                    && self.retry == Retry::Idempotent
-                    && self.made < RETRIES.len() =>
-            {
+            Err(error) if lost && self.retry != Retry::Never && self.made < RETRIES.len() => {
                 debug!(%error, attempt = self.made, "again on a new session");
                 tokio::time::sleep(RETRIES[self.made]).await;
                 self.made += 1;

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 
 use tracing::debug;
 
-use super::{Direction, Permits, Pool, Progress, Purpose};
+use super::{Direction, Permits, Pool, Progress, Purpose, echo};
 use crate::ftp::{RemotePath, Result, Session};
 
 /// A session on loan. Dropped, it goes back to the pool if nothing is outstanding on it, and is discarded otherwise.
 #[derive(Debug)]
 pub struct Lease {
     pool: Pool,
-    /// `None` only while it is reconnected or dropped.
+    /// `None` only while it is reconnected or dropped, and once it is lost.
     session: Option<Session>,
     permits: Permits,
     purpose: Purpose,
@@ -50,6 +50,16 @@ impl Lease {
         Ok(())
     }
 
+    /// Gives up a session that is lost, and waits for what was sent on it: the server may have got that and not done it yet,
+    /// and would do it after what is sent on another. A session that has had all its answers is kept.
+    pub(super) async fn lose(&mut self) {
+        if self.session.as_ref().is_some_and(Session::is_idle) {
+            return;
+        }
+        self.discard();
+        echo().await;
+    }
+
     fn discard(&mut self) {
         if let Some(session) = self.session.take() {
             debug!(session = session.id, "session discarded");
@@ -65,7 +75,7 @@ impl Deref for Lease {
     fn deref(&self) -> &Session {
         self.session
             .as_ref()
-            .expect("taken only by reconnect, which fails the lease, and by drop")
+            .expect("taken only by reconnect and lose, which end the lease, and by drop")
     }
 }
 
@@ -73,7 +83,7 @@ impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut Session {
         self.session
             .as_mut()
-            .expect("taken only by reconnect, which fails the lease, and by drop")
+            .expect("taken only by reconnect and lose, which end the lease, and by drop")
     }
 }
 

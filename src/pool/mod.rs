@@ -540,8 +540,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Waits for what was sent on a session that is lost: the server may have got it and not done it yet, and would do it
-/// after what is sent on another.
+/// Waits as long as a server may need for what it has got on a connection that is lost.
 pub async fn echo() {
     tokio::time::sleep(ECHO).await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tracing::debug;
 
-use super::{Direction, Lease, Pool, Progress, Purpose, echo};
+use super::{Direction, Lease, Pool, Progress, Purpose};
 use crate::ftp::{
     Confirmed, DataStream, Error, ErrorKind, RemotePath, Result, SizeAndTime, UploadKind, Wishes,
 };
@@ -106,6 +106,9 @@ impl Drop for Download {
 }
 
 /// A running upload. Dropped before [`Upload::finish`], its session is discarded and the file on the server is partial.
+///
+/// Where the connection was lost, an error comes when what was sent is over: done late, a `STOR` would empty what the next
+/// one has stored, and an `APPE` add once more.
 #[derive(Debug)]
 pub struct Upload {
     lease: Lease,
@@ -139,31 +142,22 @@ impl Upload {
         kind: UploadKind,
     ) -> Result<Self> {
         let mut lease = pool.lease(purpose).await?;
-        let stream = match lease.upload(kind, file).await {
-            // APPE has not added anything before a byte was sent; a STOR that is done late would empty what the next one
-            // has stored.
-            Err(error) if error.is_connection() => {
-                debug!(%error, "upload again on a new session");
-                echo().await;
-                lease.reconnect().await?;
-                lease.upload(kind, file).await?
-            }
-            outcome => outcome?,
-        };
+        let mut opened = lease.upload(kind, file).await;
+        if begins_again(&mut lease, &opened).await? {
+            opened = lease.upload(kind, file).await;
+        }
+        let stream = unless_lost(&mut lease, opened).await?;
         Ok(Self::running(lease, stream, file, kind))
     }
 
     /// Starts one that adds to the end of `file`, whatever that is by now: [`Confirmed::before`] tells.
     pub async fn append(pool: &Pool, file: &RemotePath) -> Result<Self> {
         let mut lease = pool.lease(Purpose::Data).await?;
-        let stream = match lease.append(file).await {
-            Err(error) if error.is_connection() => {
-                debug!(%error, "upload again on a new session");
-                lease.reconnect().await?;
-                lease.append(file).await?
-            }
-            outcome => outcome?,
-        };
+        let mut opened = lease.append(file).await;
+        if begins_again(&mut lease, &opened).await? {
+            opened = lease.append(file).await;
+        }
+        let stream = unless_lost(&mut lease, opened).await?;
         Ok(Self::running(lease, stream, file, UploadKind::Append))
     }
 
@@ -174,14 +168,11 @@ impl Upload {
         kind: UploadKind,
     ) -> Result<(Self, SizeAndTime)> {
         let mut lease = pool.lease(Purpose::Data).await?;
-        let (stream, known) = match lease.upload_to_known(kind, file).await {
-            Err(error) if error.is_connection() => {
-                debug!(%error, "upload again on a new session");
-                lease.reconnect().await?;
-                lease.upload_to_known(kind, file).await?
-            }
-            outcome => outcome?,
-        };
+        let mut opened = lease.upload_to_known(kind, file).await;
+        if begins_again(&mut lease, &opened).await? {
+            opened = lease.upload_to_known(kind, file).await;
+        }
+        let (stream, known) = unless_lost(&mut lease, opened).await?;
         Ok((Self::running(lease, stream, file, kind), known))
     }
 
@@ -222,7 +213,10 @@ impl Upload {
                 self.reset();
                 match self.lease.finish(&self.operation).await {
                     Err(reason) if reason.is_refusal() => Err(reason),
-                    _ => Err(Error::new(error.kind, &self.operation, error.detail())),
+                    _ => {
+                        self.lease.lose().await;
+                        Err(Error::new(error.kind, &self.operation, error.detail()))
+                    }
                 }
             }
         }
@@ -232,6 +226,7 @@ impl Upload {
     pub async fn give_up(mut self) {
         if let Some(stream) = self.stream.take() {
             self.lease.give_up(stream).await;
+            self.lease.lose().await;
         }
     }
 
@@ -254,23 +249,21 @@ impl Upload {
     /// # Errors
     /// [`Unconfirmed::AllSent`] where all was sent and the confirmation was lost: the server may have it or not.
     pub async fn finish(mut self, wishes: Wishes) -> std::result::Result<Confirmed, Unconfirmed> {
-        let ended = match &mut self.stream {
-            Some(stream) => stream.end_sending().await,
-            None => Err(Error::new(
-                ErrorKind::Lost,
-                &self.operation,
-                "the upload is over",
-            )),
+        let Some(stream) = &mut self.stream else {
+            let error = Error::new(ErrorKind::Lost, &self.operation, "the upload is over");
+            return Err(Unconfirmed::AllSent(error));
         };
+        let ended = stream.end_sending().await;
         let answered = self
             .lease
             .finish_upload(&self.operation, &self.file, wishes)
             .await;
+        if matches!(&answered, Err(error) if error.is_connection()) {
+            self.reset();
+            self.lease.lose().await;
+        }
         if let Some(stream) = self.stream.take() {
-            match &answered {
-                Err(error) if error.is_connection() => stream.reset(),
-                _ => stream.close_sent().await,
-            }
+            stream.close_sent().await;
         }
         match (answered, ended) {
             (Ok(confirmed), Ok(())) => Ok(confirmed),
@@ -278,6 +271,25 @@ impl Upload {
             (Err(error), _) | (Ok(_), Err(error)) => Err(Unconfirmed::AllSent(error)),
         }
     }
+}
+
+/// After an attempt to begin an upload: whether it is to be made again, on the new session of `lease`.
+async fn begins_again<T>(lease: &mut Lease, opened: &Result<T>) -> Result<bool> {
+    match opened {
+        Err(error) if error.is_connection() => {
+            debug!(%error, "upload again on a new session");
+            lease.lose().await;
+            lease.reconnect().await.map(|()| true)
+        }
+        _ => Ok(false),
+    }
+}
+
+async fn unless_lost<T>(lease: &mut Lease, opened: Result<T>) -> Result<T> {
+    if matches!(&opened, Err(error) if error.is_connection()) {
+        lease.lose().await;
+    }
+    opened
 }
 
 impl Drop for Upload {

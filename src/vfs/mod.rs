@@ -50,7 +50,7 @@ pub use attr::{Attr, system_time, unix_seconds};
 pub use error::{Error, Result};
 pub use file::{Access, Closing, Opened};
 pub use inodes::ROOT;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub use journal::fuzzed;
 pub use namespace::{DirEntry, Enough};
 pub use rename::Replace;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tracing::warn;
+
 use super::handles::Handle;
 use super::inodes::ROOT;
 use super::{Attr, Error, Result, Vfs, unix_seconds};
@@ -155,6 +157,13 @@ impl Vfs {
                     let Some(Item { entry, .. }) = snapshot.items.get(at as usize - 2) else {
                         break;
                     };
+                    if check_name(&entry.name).is_err() {
+                        // Nothing could be done with it, and at one of more than 1,024 bytes the kernel gives up the whole
+                        // folder (fs/fuse/readdir.c).
+                        let (dir, bytes) = (&snapshot.path, entry.name.len());
+                        warn!(%dir, bytes, "a name that is too long here is not shown");
+                        continue;
+                    }
                     let number = self.inodes().number(ino, &entry.name);
                     DirEntry {
                         name: entry.name.clone(),

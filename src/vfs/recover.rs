@@ -18,6 +18,7 @@ use super::{Result, Vfs};
 use crate::cache::{self, Resumed, Source, Version};
 use crate::ftp::list::{Entry, Kind};
 use crate::ftp::{RemotePath, Wishes};
+use crate::pool::echo;
 
 impl Vfs {
     /// Queues what the journal has.
@@ -31,6 +32,8 @@ impl Vfs {
             changes = left.changes.len(),
             "an earlier mount left changes that were not sent: they are sent now"
         );
+        // The server may still be doing what the earlier mount had sent.
+        echo().await;
         let resumed: Vec<&RemotePath> = left
             .files
             .values()
@@ -41,6 +44,12 @@ impl Vfs {
                 Intent::PutBack(aside, path) => {
                     // The last mount ended while it replaced that file.
                     self.remote.bring_back(&aside, &path).await?;
+                    self.staging.journal().note_end(Record::Done(number));
+                }
+                Intent::KeepDir(path) => {
+                    if self.remote.stat_now(&path).await?.is_none() {
+                        self.remote.make_dir(&path).await?;
+                    }
                     self.staging.journal().note_end(Record::Done(number));
                 }
                 // What it holds is gone on with.
@@ -92,7 +101,7 @@ impl Vfs {
                 self.queue.add(number, &path, Work::Remove(kind, was))
             }
             // Done before anything is shown.
-            Intent::PutBack(..) => {}
+            Intent::PutBack(..) | Intent::KeepDir(_) => {}
             Intent::SetMode(path, mode) => {
                 let ino = self.intern_path(&path, Kind::Dir);
                 self.queue.add(number, &path, Work::SetMode(ino, mode));
@@ -173,14 +182,15 @@ impl Vfs {
         if uses_base {
             self.load(ino, staged, state).await?;
         }
-        self.store_beside(path, &source).await?;
+        let beside = self.store_beside(path, &source).await?;
         {
             let mut state = staged.state();
             (state.mode, state.mtime) = (None, None);
         }
         match self.remote.stat_now(path).await? {
             Some(item) => Ok(item.entry),
-            None => Err(super::Error::NotFound),
+            // Removed by others: what is beside it is all that there is to send.
+            None => Ok(beside),
         }
     }
 
@@ -244,8 +254,8 @@ impl Vfs {
         }
     }
 
-    /// Stores what was to be at `path` beside it.
-    async fn store_beside(&self, path: &RemotePath, source: &Source) -> Result<()> {
+    /// Stores what was to be at `path` beside it; what the server has there.
+    async fn store_beside(&self, path: &RemotePath, source: &Source) -> Result<Entry> {
         let stamp = Zoned::now().strftime("%Y-%m-%d-%H%M%S").to_string();
         let dir = path.parent().unwrap_or_else(RemotePath::root);
         for at in 0.. {
@@ -260,11 +270,12 @@ impl Vfs {
             if self.remote.stat_now(&beside).await?.is_some() {
                 continue;
             }
-            self.remote
+            let stored = self
+                .remote
                 .store(&beside, source, Wishes::default())
                 .await?;
             error!(%path, %beside, "changed on the server since it was changed here: both are there now");
-            return Ok(());
+            return Ok(stored);
         }
         unreachable!("fewer files than numbers")
     }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::attr::version;
+use super::journal::{Intent, Record};
 use super::namespace::check_name;
 use super::staging::Staged;
 use super::unlink::Aside;
 use super::{Attr, Error, Result, Vfs};
+use crate::cache::Version;
 use crate::ftp::RemotePath;
 use crate::ftp::list::Kind;
 
@@ -20,6 +22,14 @@ pub enum Replace {
     Yes,
     /// The rename fails.
     No,
+}
+
+/// What had the name that a rename takes.
+enum Replaced {
+    /// A file.
+    File(Aside),
+    /// An empty folder, which is removed; by this number the journal has that it was there.
+    Dir(u64),
 }
 
 impl Vfs {
@@ -94,14 +104,14 @@ impl Vfs {
         let item = self.remote.stat(&from).await?.ok_or(Error::NotFound)?;
         let _leaving = target.map(|target| self.leave(target.ino));
         let moving = self.remote.moving(&from);
-        let aside = match &target {
-            Some(target) => self.make_way(target, &to).await?,
-            None => Aside::NotNeeded,
+        let replaced = match &target {
+            Some(target) => Some(self.make_way(target, &to).await?),
+            None => None,
         };
         let renamed = self.remote.rename(&from, &to, &item.entry).await;
         if renamed.is_err() {
-            if let Some(target) = target {
-                self.take_back(target, &to, aside).await;
+            if let (Some(target), Some(replaced)) = (target, replaced) {
+                self.take_back(target, &to, replaced).await;
             }
             return Ok(renamed?);
         }
@@ -116,9 +126,12 @@ impl Vfs {
             self.remote.moved(source.ino, &to);
         }
         drop(moving);
-        if let Some(target) = target {
+        if let (Some(target), Some(replaced)) = (target, replaced) {
             self.discard_staged(target.ino);
-            self.end_aside(target.ino, aside).await;
+            match replaced {
+                Replaced::File(aside) => self.end_aside(target.ino, aside).await,
+                Replaced::Dir(number) => self.staging.journal().note_end(Record::Done(number)),
+            }
         }
         self.touch_dir(parent);
         self.touch_dir(new_parent);
@@ -189,20 +202,30 @@ impl Vfs {
             // Just about to be sent.
             return Ok(false);
         }
-        if let Some(target) = target {
-            let queued = staged_of(target.ino)
-                .and_then(|staged| self.queue.take_back(&to, staged.content()));
-            let pending = staged_of(target.ino).is_some_and(|staged| staged.state().closed);
-            if queued.is_none() && pending {
-                if closed {
-                    self.queue_to_send(source.ino, staged, &from).await?;
-                }
-                return Ok(false);
+        let replaced = target.and_then(|target| Some((target, staged_of(target.ino)?)));
+        let queued = replaced.and_then(|(_, staged)| self.queue.take_back(&to, staged.content()));
+        // As the journal has them: the source, and what the target was to become.
+        let put_back = || {
+            if closed {
+                self.queue_noted(self.queue.number(), source.ino, staged, &from);
             }
+            if let (Some(_), Some((target, replaced))) = (queued, replaced) {
+                self.queue_noted(self.queue.number(), target.ino, replaced, &to);
+            }
+        };
+        if queued.is_none() && replaced.is_some_and(|(_, staged)| staged.state().closed) {
+            put_back();
+            return Ok(false);
+        }
+        let number = closed.then(|| self.queue.number());
+        if let Err(error) = self.note_moved(staged, &from, &to, base, number).await {
+            put_back();
+            return Err(error);
+        }
+        if let Some(target) = target {
             self.remember(target.ino, *target);
             self.remote.forget_content(target.ino);
         }
-        staged.state().stands_over(base);
         self.overlay().rename(&from, &to);
         {
             let mut inodes = self.inodes();
@@ -212,9 +235,8 @@ impl Vfs {
                 inodes.server_lacks(new_parent, new_name);
             }
         }
-        match closed {
-            true => self.queue_to_send(source.ino, staged, &to).await?,
-            false => staged.note(&to, None)?,
+        if let Some(number) = number {
+            self.queue_noted(number, source.ino, staged, &to);
         }
         if let Some(target) = target {
             self.discard_staged(target.ino);
@@ -224,29 +246,69 @@ impl Vfs {
         Ok(true)
     }
 
+    /// Notes in the journal that what is staged for `from`, over nothing, is to be at `to`, over `base`: closed, by its
+    /// `number` in the order, or still open.
+    ///
+    /// # Errors
+    /// All is as it was then.
+    async fn note_moved(
+        &self,
+        staged: &Staged,
+        from: &RemotePath,
+        to: &RemotePath,
+        base: Option<Version>,
+        number: Option<u64>,
+    ) -> Result<()> {
+        let note = |path: &RemotePath| match number {
+            Some(number) => staged.note_closed(path, number),
+            None => staged.note(path, None),
+        };
+        staged.state().stands_over(base);
+        if let Err(error) = note(to) {
+            staged.state().stands_over(None);
+            return Err(error.into());
+        }
+        if let Err(error) = self.staging.journal().sync().await {
+            staged.state().stands_over(None);
+            if let Err(error) = note(from) {
+                error!(path = %from, %to, %error, "the journal has a new name for what has kept its old one");
+            }
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
     /// Frees the name that a rename takes: an empty folder is removed, an open file is set aside.
-    async fn make_way(&self, target: &Attr, to: &RemotePath) -> Result<Aside> {
+    async fn make_way(&self, target: &Attr, to: &RemotePath) -> Result<Replaced> {
         if target.kind == Kind::Dir {
             if !self.inodes().created_in(target.ino).is_empty() {
                 return Err(Error::NotEmpty);
             }
             // Some servers merge, some refuse: the folder is removed first, which fails unless it is empty.
             self.move_kept_out(to).await?;
-            self.remote.remove_dir(to).await?;
-            return Ok(Aside::NotNeeded);
+            // If this mount ends before the other folder has the name, the next one makes it again.
+            let (journal, number) = (self.staging.journal(), self.queue.number());
+            journal.note(Record::Queued(number, Intent::KeepDir(to.clone())))?;
+            let removed = self.remote.remove_dir(to).await;
+            if removed.is_err() {
+                journal.note_end(Record::Done(number));
+            }
+            return Ok(removed.map(|()| Replaced::Dir(number))?);
         }
-        self.set_aside(target.ino, to).await
+        self.set_aside(target.ino, to).await.map(Replaced::File)
     }
 
     /// Undoes [`Vfs::make_way`] for a rename that failed.
-    async fn take_back(&self, target: Attr, to: &RemotePath, aside: Aside) {
-        if target.kind == Kind::Dir {
-            if let Err(error) = self.remote.make_dir(to).await {
-                warn!(path = %to, %error, "an empty folder that was to be replaced is gone");
+    async fn take_back(&self, target: Attr, to: &RemotePath, replaced: Replaced) {
+        match replaced {
+            Replaced::File(aside) => self.take_back_aside(target.ino, to, aside).await,
+            Replaced::Dir(number) => {
+                if let Err(error) = self.remote.make_dir(to).await {
+                    warn!(path = %to, %error, "an empty folder that was to be replaced is gone");
+                }
+                self.staging.journal().note_end(Record::Done(number));
             }
-            return;
         }
-        self.take_back_aside(target.ino, to, aside).await;
     }
 
     /// Sends what is staged below the folder `ino`, before its name changes; nobody changes it while the guards live.

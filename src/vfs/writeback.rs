@@ -192,6 +192,12 @@ impl Vfs {
         let number = self.queue.number();
         staged.note_closed(path, number)?;
         self.staging.journal().sync().await?;
+        self.queue_noted(number, ino, staged, path);
+        Ok(())
+    }
+
+    /// Queues what is staged for `ino` to be sent to `path`, by its `number` in the order: the journal has it by then.
+    pub(super) fn queue_noted(&self, number: u64, ino: u64, staged: &Staged, path: &RemotePath) {
         staged.state().closed = true;
         let work = self.work_of(ino, staged);
         self.queue.add_held(number, path, work);
@@ -200,7 +206,6 @@ impl Vfs {
             tokio::time::sleep(MOMENT).await;
             queue.release(number);
         });
-        Ok(())
     }
 
     /// Sending what is staged for `ino`.

@@ -23,7 +23,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// From the top. Each may name those below it, and none beside it; `sys` is a leaf that all may name.
 const LAYERS: [&[&str]; 10] = [
-    &["main"],
+    &["main", "fuzzed"],
     &["cli"],
     &["mount", "probe"],
     &["fuse", "status"],

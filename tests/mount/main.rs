@@ -8,6 +8,7 @@
 mod embedded;
 mod faults;
 mod hammering;
+mod hostile;
 mod layers;
 mod logins;
 mod matrix;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     let mut trials = odd::trials::trials();
     trials.extend(faults::trials());
     trials.extend(hammering::trials());
+    trials.extend(hostile::trials());
     trials.extend(layers::trials());
     trials.extend(usage::trials(&kinds));
     trials.extend(logins::trials(&kinds));

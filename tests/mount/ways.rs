@@ -90,7 +90,8 @@ pub fn self_signed(folder: &Path) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-fn make_certificate() -> io::Result<Vec<u8>> {
+/// A certificate like that and its key, in one text, unlike any other.
+pub fn make_certificate() -> io::Result<Vec<u8>> {
     let folder = TempDir::with_prefix("ftpfs-certificate-")?;
     let [key, pem] = ["key", "certificate"].map(|name| folder.path().join(name));
     // CA:FALSE, for a client that refuses an authority as a server's certificate.

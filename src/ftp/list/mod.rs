@@ -7,7 +7,7 @@ mod cms;
 mod date;
 mod dos;
 mod eplf;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzed;
 mod mlsd;
 mod month;

@@ -3,7 +3,7 @@
 //! A folder for each server, login and root, with a lock, a log of records ([`log`]) and a file for each staged content.
 //! Knows no server and no inodes.
 
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzed;
 mod log;
 mod record;

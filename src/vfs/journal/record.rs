@@ -68,6 +68,8 @@ pub enum Intent {
     SetMode(RemotePath, u32),
     /// A time of modification, Unix seconds.
     SetMtime(RemotePath, i64),
+    /// An empty folder is at a path, unless something else is there.
+    KeepDir(RemotePath),
 }
 
 /// What is left to do by all records so far.

@@ -1,6 +1,10 @@
 //! What the server refuses after it was acknowledged, and what it has changed by the time that it is sent.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use super::*;
+use crate::system::with_own_mounts;
 
 /// A new file and a changed one are refused behind the user: their bytes are kept and shown, `fsync` fails as long as they
 /// are not sent, and the next mount sends them.
@@ -78,5 +82,98 @@ pub(super) fn changed_meanwhile() -> Result<(), Failed> {
             Some(&b"written"[..])
         );
     }
+    Ok(())
+}
+
+/// Others remove a file meanwhile: ours is stored beside where it was, once.
+pub(super) fn removed_meanwhile() -> Result<(), Failed> {
+    let odd = Odd::start();
+    odd.put("/file", b"before");
+    let mount = ModelMount::of_odd(&odd, &["writeback"]);
+    odd.refuse("STOR", 450);
+    write(&mount.path.join("file"), b"written")?;
+    mount.kill();
+    odd.remove("/file");
+    odd.heal("STOR");
+    for time in ["at first", "and again"] {
+        mount.start_again()?;
+        assert!(
+            within(DEADLINE, || mount.unsent().is_empty()),
+            "{time}:\n{}",
+            mount.log()
+        );
+        let names = shown(&mount.path)?;
+        let [beside] = &names[..] else {
+            return Err(format!("{time}: {names:?}").into());
+        };
+        assert!(beside.starts_with("file.unsent-"), "{time}: {beside}");
+        assert_eq!(
+            odd.content(&format!("/{beside}")).as_deref(),
+            Some(&b"written"[..])
+        );
+        mount.kill();
+    }
+    Ok(())
+}
+
+/// The daemon is killed when the server has made the file of an upload, and got nothing of it yet: that is not somebody
+/// else's.
+pub(super) fn killed_at_the_first_byte() -> Result<(), Failed> {
+    let odd = Odd::start();
+    let mount = ModelMount::of_odd(&odd, &["writeback"]);
+    odd.cut_stor_after(0, Cut::Session, Times::Always);
+    write(&mount.path.join("new"), b"written")?;
+    let begun = || odd.content("/new").is_some_and(|there| there.is_empty());
+    assert!(within(DEADLINE, begun), "{}", mount.log());
+    mount.kill();
+    odd.heal("STOR");
+    mount.start_again()?;
+    assert!(
+        within(DEADLINE, || mount.unsent().is_empty()),
+        "{}",
+        mount.log()
+    );
+    assert_eq!(odd.content("/new").as_deref(), Some(&b"written"[..]));
+    assert_eq!(shown(&mount.path)?, ["new"]);
+    Ok(())
+}
+
+/// The disk of the journal is full when files are renamed that the server has nothing of yet: `rename` fails, of one that is
+/// closed or open, over another or not, and each is sent by the name that it has.
+pub(super) fn full_journal() -> Result<(), Failed> {
+    let odd = Odd::start();
+    // What is in a folder waits for that.
+    odd.drop_control_on("MKD", Times::Always);
+    let folder = tempfile::tempdir()?;
+    let mut script = with_own_mounts()
+        .args(["python3", "-c", include_str!("full_journal.py")])
+        .arg(env!("CARGO_BIN_EXE_ftpfs"))
+        .arg(format!("ftp://user@{}/", odd.address()))
+        .arg(folder.path())
+        .env("FTPFS_PASSWORD", "password")
+        .env("HOME", folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut name = String::new();
+    let said = script.stdout.take().ok_or("it has an output")?;
+    BufReader::new(said).read_line(&mut name)?;
+    odd.heal("MKD");
+    // Its end is what the script waits for.
+    drop(script.stdin.take());
+    let ended = script.wait()?;
+    assert!(ended.success() && !name.is_empty(), "{ended}");
+    // What is not sent yet is sent before it ends.
+    assert!(within(DEADLINE, || odd.sessions() == 0), "it does not end");
+    for (now, was) in [
+        (name.trim_end(), "one"),
+        ("two", "two"),
+        ("three", "three"),
+        ("four", "four"),
+    ] {
+        let sent = odd.content(&format!("/d/{now}"));
+        assert_eq!(sent, Some(format!("of {was}").into_bytes()), "{now}");
+    }
+    assert_eq!(odd.content("/d/a-longer-name-than-that"), None);
     Ok(())
 }

@@ -66,6 +66,18 @@ pub fn trials() -> Vec<Trial> {
             refused_behind,
         ),
         trial("what_others_changed_meanwhile_stays", changed_meanwhile),
+        trial(
+            "what_others_removed_meanwhile_is_kept_once",
+            removed_meanwhile,
+        ),
+        trial(
+            "an_upload_killed_at_its_first_byte_is_sent",
+            killed_at_the_first_byte,
+        ),
+        trial(
+            "a_rename_that_the_journal_cannot_note_is_an_error",
+            full_journal,
+        ),
         trial("a_refused_rename_over_a_file", refused_rename_over),
         trial(
             "a_rename_that_fails_puts_the_old_file_back",

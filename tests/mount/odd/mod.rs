@@ -4,6 +4,7 @@
 //! A test changes what one verb does: [`Odd::script`] for the bytes of its reply, the rest for
 //! the usual faults. Verbs are written in upper case. Paths are absolute, in bytes.
 
+mod control;
 mod session;
 mod tree;
 pub mod trials;
@@ -15,8 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustls::ServerConfig;
+
 use session::Session;
-use tree::{Node, Tree};
+use tree::{Node, NodeKind, Tree};
 
 /// A running server; dropping it closes its sessions.
 pub struct Odd {
@@ -72,6 +75,8 @@ struct State {
     max_sessions: usize,
     excess: String,
     bodies: HashMap<String, Vec<u8>>,
+    endless: HashMap<String, Vec<u8>>,
+    tls: Option<Arc<ServerConfig>>,
     split: bool,
     pasv_address: [u8; 4],
     stranger: bool,
@@ -115,6 +120,8 @@ impl Odd {
             max_sessions: usize::MAX,
             excess: "421 Too many sessions".to_owned(),
             bodies: HashMap::new(),
+            endless: HashMap::new(),
+            tls: None,
             split: false,
             pasv_address: [127, 0, 0, 1],
             stranger: false,
@@ -143,6 +150,12 @@ impl Odd {
     /// Puts a file into the tree, or replaces it.
     pub fn put(&self, path: &str, content: &[u8]) {
         self.state().tree.put(path.as_bytes(), Node::file(content));
+    }
+
+    /// Takes a file out of the tree.
+    pub fn remove(&self, path: &str) {
+        let removed = self.state().tree.remove(path.as_bytes(), NodeKind::File);
+        assert!(removed, "there is no {path}");
     }
 
     /// Makes a folder; those above it have to be there.
@@ -206,6 +219,7 @@ impl Odd {
     pub fn heal(&self, verb: &str) {
         let mut state = self.state();
         state.bodies.remove(verb);
+        state.endless.remove(verb);
         state.faults.retain(|(of, ..)| of != verb);
         state.scripts.remove(verb);
     }
@@ -228,6 +242,16 @@ impl Odd {
     /// Sends `bytes` as the data of every download or listing by `verb`.
     pub fn send_as(&self, verb: &str, bytes: &[u8]) {
         self.state().bodies.insert(verb.to_owned(), bytes.to_vec());
+    }
+
+    /// Sends `bytes` again and again as the data of every download or listing by `verb`.
+    pub fn send_without_end(&self, verb: &str, bytes: &[u8]) {
+        self.state().endless.insert(verb.to_owned(), bytes.to_vec());
+    }
+
+    /// Takes `AUTH TLS` from now on, for the control connection alone, by the certificate and key in `pem`.
+    pub fn encrypt_by(&self, pem: &[u8]) {
+        self.state().tls = Some(control::encryption(pem));
     }
 
     /// Says `address` in the replies to `PASV`.

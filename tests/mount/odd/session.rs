@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::control::Control;
 use super::tree::{Node, NodeKind};
 use super::{Cut, Fault, State, Step, Times, lock};
 
 /// One control connection.
 pub struct Session {
-    control: BufReader<TcpStream>,
+    control: BufReader<Control>,
     shared: Arc<Mutex<State>>,
     folder: Vec<u8>,
     data: Option<Data>,
@@ -37,7 +38,7 @@ type Outcome = io::Result<ControlFlow<()>>;
 
 impl Session {
     pub fn new(control: TcpStream, shared: Arc<Mutex<State>>) -> Self {
-        let control = BufReader::new(control);
+        let control = BufReader::new(Control::Plain(control));
         Self {
             control,
             shared,
@@ -133,11 +134,23 @@ impl Session {
         match verb {
             "RETR" | "LIST" | "NLST" | "MLSD" => return self.send_data(verb, argument),
             "STOR" | "APPE" => return self.receive_data(verb, argument),
+            "AUTH" => return self.encrypt(),
             _ => {}
         }
         let reply = self.answer(verb, argument);
         let outcome = self.reply(&reply)?;
         Ok(if verb == "QUIT" { Break(()) } else { outcome })
+    }
+
+    /// `AUTH`
+    fn encrypt(&mut self) -> Outcome {
+        let Some(tls) = lock(&self.shared).tls.clone() else {
+            return self.reply(b"502 Not implemented");
+        };
+        let outcome = self.reply(b"234 Go on")?;
+        let plain = self.control.get_ref().tcp().try_clone()?;
+        self.control = BufReader::new(Control::encrypted(plain, tls)?);
+        Ok(outcome)
     }
 
     /// Sends a final reply, or loses it.
@@ -170,7 +183,7 @@ impl Session {
             "PASS" => b"230 Welcome".into(),
             "SYST" => b"215 UNIX Type: L8".into(),
             "QUIT" => b"221 Bye".into(),
-            "NOOP" | "TYPE" | "MODE" | "STRU" | "OPTS" => b"200 Done".into(),
+            "NOOP" | "TYPE" | "MODE" | "STRU" | "OPTS" | "PBSZ" | "PROT" => b"200 Done".into(),
             "FEAT" if features.is_empty() => b"502 Not implemented".into(),
             "FEAT" => format!("211-Features\r\n {}\r\n211 End", features.join("\r\n ")).into(),
             "PWD" => [
@@ -302,6 +315,10 @@ impl Session {
             return self.cut(data, cut);
         }
         // A client stops a download by closing its data connection.
+        let endless = lock(&self.shared).endless.get(verb).cloned();
+        if let Some(piece) = endless {
+            while data.write_all(&piece).is_ok() {}
+        }
         let sent = data.write_all(&bytes);
         drop(data);
         self.reply(if sent.is_ok() {
@@ -375,7 +392,7 @@ impl Session {
             Cut::Close | Cut::Lie => {}
             Cut::Session => {
                 reset(&data)?;
-                reset(self.control.get_ref())?;
+                reset(self.control.get_ref().tcp())?;
                 return Ok(Break(()));
             }
         }

@@ -23,9 +23,15 @@ use super::{LONG, content, errno};
 use crate::model_mount::{ModelMount, pause, run, within};
 use crate::servers::{Server, ServerKind};
 
-/// The trials for one server: the load is the mount's matter, one quick server and a real one are enough.
+/// The trials for one server: the load is the mount's matter, one quick server and a real one are enough, and two more
+/// where a longer one is asked for.
 pub(super) fn trials(kind: ServerKind) -> Vec<Trial> {
-    if !matches!(kind, ServerKind::Embedded | ServerKind::Vsftpd) {
+    let loaded = match kind {
+        ServerKind::Embedded | ServerKind::Vsftpd => true,
+        ServerKind::Proftpd | ServerKind::Pureftpd => std::env::var_os("FTPFS_TEST_LOAD").is_some(),
+        _ => false,
+    };
+    if !loaded {
         return Vec::new();
     }
     let name = format!("{}::schedules::load", kind.name());
@@ -55,7 +61,8 @@ fn load(kind: ServerKind) -> Result<(), Failed> {
     crowd.begin()?;
     let mut held = Vec::new();
     for number in 0..rounds {
-        crowd.work(&mount, &relay, round, seed + number)?;
+        let worked = crowd.work(&mount, &relay, round, seed + number);
+        worked.map_err(|what| format!("{what}\n{}", warnings(&mount)))?;
         let idle = || Holds::of(&mount).is_ok_and(|holds| holds.connections == 0);
         if !within(LONG, idle) {
             let holds = Holds::of(&mount)?;
@@ -99,6 +106,13 @@ fn load(kind: ServerKind) -> Result<(), Failed> {
         .collect();
     assert!(errors.is_empty(), "it logs {errors:?}");
     Ok(())
+}
+
+/// The last of what the mount warns of.
+fn warnings(mount: &ModelMount) -> String {
+    let log = mount.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    lines[lines.len().saturating_sub(VIOLATIONS_SHOWN)..].join("\n")
 }
 
 /// The readers and writers of one folder.

@@ -121,6 +121,8 @@ struct Orders {
     commands: u32,
     /// What is done at which command.
     faults: Vec<(u32, Fault)>,
+    /// What is done at the next command of a verb.
+    at_verbs: Vec<(&'static str, Fault)>,
     done: BTreeMap<&'static str, u64>,
 }
 
@@ -176,7 +178,13 @@ impl Relay {
         let mut orders = self.shared.orders();
         orders.commands = 0;
         orders.faults = faults;
+        orders.at_verbs.clear();
         self.shared.refuse.store(0, Ordering::SeqCst);
+    }
+
+    /// What is done at the next command `verb`, whenever that comes.
+    pub fn order_at(&self, verb: &'static str, fault: Fault) {
+        self.shared.orders().at_verbs.push((verb, fault));
     }
 
     /// From now on nothing gets through, or all does again.
@@ -223,13 +231,23 @@ impl Shared {
         !has_ended(client)
     }
 
-    /// What is to be done at this command.
-    fn next(&self) -> Option<Fault> {
+    /// What is to be done at the command `line`.
+    fn next(&self, line: &[u8]) -> Option<Fault> {
         let mut orders = self.orders();
         orders.commands += 1;
         let now = orders.commands;
-        let at = orders.faults.iter().position(|(at, _)| *at <= now)?;
-        let (_, fault) = orders.faults.remove(at);
+        let verb = line.split(u8::is_ascii_whitespace).next();
+        let of_verb = orders
+            .at_verbs
+            .iter()
+            .position(|(at, _)| verb == Some(at.as_bytes()));
+        let fault = match of_verb {
+            Some(at) => orders.at_verbs.remove(at).1,
+            None => {
+                let at = orders.faults.iter().position(|(at, _)| *at <= now)?;
+                orders.faults.remove(at).1
+            }
+        };
         *orders.done.entry(fault.name()).or_default() += 1;
         Some(fault)
     }
@@ -299,7 +317,7 @@ fn commands(
         if !shared.arrives(client) {
             return Ok(());
         }
-        match shared.next() {
+        match shared.next(&line) {
             None => {}
             Some(Fault::Drop) => return Ok(()),
             Some(Fault::Reset) => {

@@ -21,7 +21,7 @@ use rustix::process::geteuid;
 /// What runs the words that follow in a mount namespace of its own, for at most a minute.
 ///
 /// A namespace begins with copies of all mounts there are: those of other trials would not end before it does.
-fn with_own_mounts() -> Command {
+pub fn with_own_mounts() -> Command {
     let mut command = Command::new("timeout");
     command.args(["60", "unshare", "--mount", "--propagation", "private"]);
     if !geteuid().is_root() {
