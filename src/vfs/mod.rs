@@ -24,7 +24,7 @@ mod view;
 mod writeback;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -157,6 +157,11 @@ impl Vfs {
     /// The server below.
     pub fn remote(&self) -> &Remote {
         &self.remote
+    }
+
+    /// Where what is not sent yet is kept, whatever becomes of this process.
+    pub fn journal_folder(&self) -> &Path {
+        self.staging.journal().folder()
     }
 
     /// Sends everything not yet sent, and logs out.

@@ -2,6 +2,7 @@
 
 pub mod charsets;
 mod coming_from;
+mod interrupted;
 mod limits;
 mod logs;
 mod mount8;
@@ -35,6 +36,7 @@ fn with_own_mounts() -> Command {
 pub fn trials() -> Vec<Trial> {
     let mut trials = mount8::trials();
     trials.extend(coming_from::trials());
+    trials.extend(interrupted::trials());
     trials.extend(limits::trials());
     trials.extend(logs::trials());
     trials.extend(papers::trials());
