@@ -2,6 +2,7 @@
 
 pub mod charsets;
 mod coming_from;
+mod desktop;
 mod interrupted;
 mod limits;
 mod logs;
@@ -37,6 +38,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = mount8::trials();
     trials.extend(coming_from::trials());
     trials.extend(interrupted::trials());
+    trials.extend(desktop::trials());
     trials.extend(limits::trials());
     trials.extend(logs::trials());
     trials.extend(papers::trials());
