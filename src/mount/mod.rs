@@ -258,7 +258,7 @@ async fn until_the_end(
     if let Some(left) = status::left(vfs) {
         info!(
             left,
-            "sending it; another signal ends at once, and what is not sent is kept"
+            "sending it; a second signal ends at once, and what is not sent is kept"
         );
     }
     // The mount stays up meanwhile: whoever is still writing is not cut off.
@@ -316,7 +316,7 @@ fn switch_on_signal(runtime: &Runtime, detail: Detail) -> Result<(), StartError>
 /// How long the users of a mount that is out of sight have to finish.
 const LAST_USERS: Duration = Duration::from_secs(5);
 
-/// Sends what is not sent; another signal gives up at once, which is the outer error.
+/// Sends what is not sent; a second signal gives up at once, which is the outer error.
 async fn drain(
     vfs: &Vfs,
     mounted: &Mounted,
@@ -325,12 +325,12 @@ async fn drain(
 ) -> Result<Result<(), Vec<String>>, StartError> {
     tokio::select! {
         drained = status::shown(vfs, terminal, vfs.drain()) => Ok(drained),
-        () = signals.next() => {
+        () = signals.second() => {
             if let Err(error) = mounted.detach() {
                 error!(%error, "cannot unmount");
             }
             let kept = status::kept(vfs);
-            Err(StartError(format!("stopped by another signal before everything was sent; {kept}")))
+            Err(StartError(format!("stopped by a second signal before everything was sent; {kept}")))
         }
     }
 }
@@ -358,25 +358,41 @@ const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// SIGINT, SIGTERM and SIGHUP, each an order to unmount.
-struct Signals([Signal; 3]);
+struct Signals {
+    each: [Signal; 3],
+    /// One has come.
+    heard: bool,
+}
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self([
+        let each = [
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
             signal(SignalKind::hangup())?,
-        ]))
+        ];
+        Ok(Self { each, heard: false })
     }
 
     /// The next of them. Cancel safe.
     async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
+        let [interrupt, terminate, hangup] = &mut self.each;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
         }
+        self.heard = true;
+    }
+
+    /// The next one after the first: what was unmounted from outside ends anyway, as the first would have it, and is told so
+    /// when the machine is shut down. Cancel safe.
+    async fn second(&mut self) {
+        if !self.heard {
+            self.next().await;
+            info!("it ends when all is sent");
+        }
+        self.next().await;
     }
 }
 

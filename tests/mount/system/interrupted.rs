@@ -1,5 +1,6 @@
 //! Ctrl-C in the terminal of a mount: it shows what it waits for, and a second one ends it at once.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -7,7 +8,7 @@ use libtest_mimic::{Failed, Trial};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::model_mount::{DEADLINE, ftpfs, is_mounted, send, within};
+use crate::model_mount::{DEADLINE, ModelMount, ftpfs, is_mounted, run, send, within};
 use crate::odd::Odd;
 
 /// The trials.
@@ -17,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("an_interrupted_mount_shows_what_it_sends", once),
         trial("a_second_interrupt_keeps_what_is_not_sent", twice),
+        trial("a_shutdown_after_umount_sends_what_is_left", shutdown),
     ]
 }
 
@@ -89,5 +91,20 @@ fn twice() -> Result<(), Failed> {
     send(again.id(), Signal::TERM);
     assert!(again.wait()?.success() && mounted);
     assert_eq!(odd.content("/file").map(|file| file.len()), Some(1_500_000));
+    Ok(())
+}
+
+fn shutdown() -> Result<(), Failed> {
+    let odd = Odd::start();
+    let mount = ModelMount::of_odd(&odd, &["writeback", "bwlimit=500K"]);
+    std::fs::write(mount.path.join("file"), vec![7; 1_000_000])?;
+    let unmounted = run("fusermount3", [OsStr::new("-u"), mount.path.as_os_str()]);
+    assert!(unmounted.status.success(), "{unmounted:?}");
+    let told = within(DEADLINE, || mount.log().contains("unmounted from outside"));
+    assert!(told, "{}", mount.log());
+    // As systemd does with all that is left.
+    mount.signal(Signal::TERM);
+    assert!(mount.wait().success(), "{}", mount.log());
+    assert_eq!(odd.content("/file").map(|file| file.len()), Some(1_000_000));
     Ok(())
 }
