@@ -85,23 +85,26 @@ fn midnight_commander_by_its_keys(bench: &mut Bench) -> Result<(), Failed> {
             seq 100000 >"$1/left/b.txt"
             touch -d 2020-02-02 "$1"/left/*
             terminal "mc --nomouse --nosubshell --nocolor left right" "$1"
-            see b.txt; see Quit
-            key Down F3; see 'some text'; key F10; see Quit  # view
-            key F5; see 'Copy file'; key Enter               # copy
+            see b.txt; until_true idle
+            key Down F3; see 'some text'; key F10; until_true idle # view
+            key F5; see 'Copy file'; key Enter                     # copy
             until_true cmp -s "$1/left/a.txt" "$1/right/a.txt"
-            see Quit; key Down F6; see 'Move file'; key Enter # move; the cursor was on the first file
+            until_true idle; key Down F6; see 'Move file'; key Enter # move the next one
             until_true test ! -e "$1/left/b.txt"
-            see Quit; key F7; see Directory; type folder; key Enter
+            until_true idle; key F7; see Directory; type folder; key Enter
             until_true test -d "$1/left/folder"
-            see Quit; key Tab Home Down F8; see 'Delete file'; key Enter
+            until_true idle; key Tab Home Down F8; see 'Delete file'; key Enter
             until_true test ! -e "$1/right/a.txt"
-            see Quit; key C-r Tab C-r Home; until_true panels_are "$1"
+            until_true idle; key C-r Home Tab C-r Home; until_true panels_are
             panels
             key F10
             until_true ended
         }
+        # The panels are shown, and no question or bar over them, which have buttons.
+        idle() { shows PullDn && ! screen | grep -qE '\[<? '; }
         panels() { screen | grep -E '^\S.*(Name|\.txt|folder|UP--DIR)' | sed -E 's/[A-Z][a-z]{2} [ 0-9]{2} [ 0-9:]{5}/TIME/g'; }
-        panels_are() { panels | grep -q folder && panels | grep -q b.txt; }
+        # Read again, with the cursor of each at the top.
+        panels_are() { [[ $(panels | grep -o UP--DIR | wc -l) == 4 && $(panels) == *folder*b.txt* ]]; }
         mkdir "$LOCAL/ours"
         use "$LOCAL/ours" >"$LOCAL/expected"
         use "$PWD" >"$LOCAL/shown"
