@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::fs::OpenOptions;
-use std::io::{self, IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use indicatif::MultiProgress;
 use rustix::io::Errno;
 use syslog_tracing::{Facility, Options, Syslog};
 use tracing::field::Field;
@@ -45,7 +46,12 @@ pub struct Detail {
     /// Each request and command.
     all: AtomicBool,
     recent: Recent,
+    terminal: Terminal,
 }
+
+/// Standard error, where lines and bars are written: lines go above the bars. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Terminal(MultiProgress);
 
 /// The latest warnings and errors of the log, the oldest first. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -61,11 +67,13 @@ pub fn start(config: &LogConfig, ground: Ground) -> Result<Detail, String> {
     let filter =
         usual(config.debug).map_err(|e| format!("$FTPFS_LOG is not a filter of the log: {e}"))?;
     let (filter, handle) = reload::Layer::new(filter);
+    let terminal = Terminal::default();
     let output = match (&config.file, ground) {
         (Some(path), _) => Some(to_file(path)?),
         (None, Ground::Fore) => {
             let lines = lines().with_ansi(stderr().is_terminal());
-            Some(lines.with_writer(stderr).boxed())
+            let terminal = terminal.clone();
+            Some(lines.with_writer(move || terminal.clone()).boxed())
         }
         (None, Ground::Back) => to_system(),
     };
@@ -80,6 +88,7 @@ pub fn start(config: &LogConfig, ground: Ground) -> Result<Detail, String> {
         filter: handle,
         all: AtomicBool::new(config.debug),
         recent,
+        terminal,
     })
 }
 
@@ -87,6 +96,11 @@ impl Detail {
     /// The latest warnings and errors.
     pub fn recent(&self) -> &Recent {
         &self.recent
+    }
+
+    /// Where bars may be shown.
+    pub fn terminal(&self) -> &Terminal {
+        &self.terminal
     }
 
     /// Logs each request and command from now on, or what is usual if that is done already.
@@ -103,6 +117,23 @@ impl Detail {
             Ok(()) => info!(all, "each request and command is logged"),
             Err(error) => warn!(error, "what is logged cannot be changed"),
         }
+    }
+}
+
+impl Terminal {
+    /// Bars, below all lines. Nothing is shown where standard error is no terminal.
+    pub fn bars(&self) -> &MultiProgress {
+        &self.0
+    }
+}
+
+impl Write for Terminal {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| stderr().write(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        stderr().flush()
     }
 }
 

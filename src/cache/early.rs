@@ -27,6 +27,8 @@ pub struct EarlyStore {
     /// Another name, that it is sent under while `path` holds a file.
     scratch: Option<RemotePath>,
     claimed: Arc<AtomicU64>,
+    /// Bytes on their way, until it ends.
+    sent: watch::Receiver<u64>,
     /// `None` once it is given up.
     goal: Option<watch::Sender<Goal>>,
     task: JoinHandle<std::result::Result<Entry, Over>>,
@@ -90,6 +92,18 @@ impl EarlyStore {
         }
     }
 
+    /// Waits while much more is written than sent: whoever shows how far a copy is shows the truth then, and closing it
+    /// does not take long. Not for ever: whatever the wire does, the writer goes on after a moment.
+    pub fn pace(&self) -> impl Future<Output = ()> + use<> {
+        let ready = self.goal.as_ref().map_or(0, |goal| goal.borrow().ready);
+        let mut sent = self.sent.clone();
+        async move {
+            let soon = sent.wait_for(|sent| ready <= sent + LEAD);
+            // An upload that has ended, well or not, holds nobody up; nor does a moment that is over.
+            let _over = tokio::time::timeout(MOMENT, soon).await;
+        }
+    }
+
     /// Gives it up.
     pub fn stop(&mut self) {
         self.goal = None;
@@ -121,17 +135,20 @@ impl Remote {
         }
         let (goal, goals) = watch::channel(Goal::default());
         let claimed = Arc::new(AtomicU64::new(0));
+        let (teller, sent) = watch::channel(0);
         let sending = Sending {
             remote: self.clone(),
             path: scratch.as_ref().unwrap_or(path).clone(),
             file,
             claimed: claimed.clone(),
+            sent: teller,
             goals,
         };
         Some(EarlyStore {
             path: path.clone(),
             scratch,
             claimed,
+            sent,
             goal: Some(goal),
             task: tokio::spawn(sending.run(until_then)),
         })
@@ -195,6 +212,7 @@ struct Sending {
     path: RemotePath,
     file: Arc<File>,
     claimed: Arc<AtomicU64>,
+    sent: watch::Sender<u64>,
     goals: watch::Receiver<Goal>,
 }
 
@@ -271,6 +289,7 @@ impl Sending {
                 };
                 upload.send(&piece).await.map_err(Error::from)?;
                 at += length as u64;
+                self.sent.send_replace(at);
                 continue;
             }
             if let Some(end) = end {
@@ -296,6 +315,12 @@ impl Sending {
         }
     }
 }
+
+/// How much more may be written than is sent: more than a link holds, so that it never waits for the writer.
+const LEAD: u64 = 8 << 20;
+
+/// Longest that one write waits for the wire: nobody can interrupt it meanwhile.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// How long a writer may pause: much less than servers wait for a stalled upload.
 const PAUSE: Duration = Duration::from_secs(5);

@@ -31,6 +31,8 @@ pub(super) struct Cursor {
     pub(super) end: u64,
     /// How far to read ahead if the next one goes on from there.
     pub(super) ahead: u64,
+    /// How much it has read, one part behind the other.
+    pub(super) run: u64,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Streams {
             .min_by_key(|(_, cursor)| cursor.end.abs_diff(offset));
         let found = found.map(|(index, _)| index);
         if !first {
-            return found.map_or(0, |index| self.cursors[index].ahead);
+            return found.map_or(0, |index| self.cursors[index].trusted());
         }
         // The start of a file is where a reader of all of it begins.
         let known = found.and_then(|index| self.cursors.remove(index));
@@ -86,8 +88,21 @@ impl Streams {
         if self.cursors.len() >= CURSORS {
             self.cursors.pop_front();
         }
-        self.cursors.push_back(Cursor { end, ahead });
-        ahead
+        let run = known.map_or(0, |cursor| cursor.run) + (end - offset);
+        let cursor = Cursor { end, ahead, run };
+        let trusted = cursor.trusted();
+        self.cursors.push_back(cursor);
+        trusted
+    }
+}
+
+impl Cursor {
+    /// How far to read ahead of it: little as long as it may be after the head of the file alone.
+    fn trusted(&self) -> u64 {
+        match self.run {
+            HEAD.. => self.ahead,
+            run => self.ahead.min(run / 4),
+        }
     }
 }
 
@@ -97,8 +112,38 @@ pub(super) const GAP: u64 = 512 << 10;
 /// First read-ahead of a sequential reader; doubled by each further read.
 const FIRST_AHEAD: u64 = 512 << 10;
 
+/// What programs read that want to know what a file is, a thumbnail of it, or its title: the kernel reads ahead of them as
+/// well, so that they ask us for some three times what they want.
+const HEAD: u64 = 1 << 20;
+
 /// Readers of one file that are told apart.
 const CURSORS: usize = 64;
 
 /// A rest of the file that is fetched to its end: ending a transfer properly is cheaper than stopping it.
 pub(super) const SMALL_REST: u64 = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: u64 = 8 << 20;
+
+    /// How far is read ahead of a reader from the start, when it has read `length` in steps as the kernel's.
+    fn ahead_after(length: u64, mut step: u64) -> u64 {
+        let mut streams = Streams::default();
+        let (mut at, mut ahead) = (0, 0);
+        while at < length {
+            ahead = streams.follow(at, at + step, true, WINDOW);
+            at += step;
+            step = (step * 2).min(1 << 20);
+        }
+        ahead
+    }
+
+    #[test]
+    fn little_is_read_ahead_of_who_reads_a_head_and_all_of_who_goes_on() {
+        assert_eq!(ahead_after(128 << 10, 128 << 10), 32 << 10);
+        assert!(ahead_after(240 << 10, 16 << 10) <= 60 << 10);
+        assert_eq!(ahead_after(8 << 20, 256 << 10), WINDOW);
+    }
+}

@@ -27,7 +27,7 @@ use self::session::{End, Running};
 use crate::cache::CacheConfig;
 use crate::ftp::config::ServerConfig;
 use crate::fuse::{Adapter, FuseConfig};
-use crate::log::{self, Detail, Ground, LogConfig, Recent};
+use crate::log::{self, Detail, Ground, LogConfig, Recent, Terminal};
 use crate::pool::PoolConfig;
 use crate::status::{self, Listening, Told};
 use crate::sys;
@@ -156,9 +156,9 @@ fn serve(setup: Setup, notice: &mut Option<Notice>) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|e| StartError(format!("cannot start threads: {e}")))?;
-    let recent = detail.recent().clone();
+    let (recent, terminal) = (detail.recent().clone(), detail.terminal().clone());
     let outcome = switch_on_signal(&runtime, detail)
-        .and_then(|()| serve_on(&runtime, setup, &place, notice, recent));
+        .and_then(|()| serve_on(&runtime, setup, &place, notice, recent, &terminal));
     // A blocking task may hang in local file I/O; the process ends all the same.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -170,6 +170,7 @@ fn serve_on(
     place: &Place,
     notice: &mut Option<Notice>,
     recent: Recent,
+    terminal: &Terminal,
 ) -> Result<(), StartError> {
     // From here on an interrupt is an order, not the end of the process.
     let mut signals = {
@@ -229,7 +230,13 @@ fn serve_on(
     }
     info!(source = setup.mount.source, "mounted");
     service::ready(&setup.mount.source);
-    let outcome = runtime.block_on(until_the_end(&vfs, &mounted, running, &mut signals));
+    let outcome = runtime.block_on(until_the_end(
+        &vfs,
+        &mounted,
+        running,
+        &mut signals,
+        terminal,
+    ));
     info!("ended");
     outcome
 }
@@ -240,6 +247,7 @@ async fn until_the_end(
     mounted: &Mounted,
     mut running: Running,
     signals: &mut Signals,
+    terminal: &Terminal,
 ) -> Result<(), StartError> {
     let end = tokio::select! {
         () = signals.next() => None,
@@ -251,8 +259,14 @@ async fn until_the_end(
         Some(End::Lost(reason)) => error!("the session with the kernel is lost: {reason}"),
     }
     service::ending();
+    if let Some(left) = status::left(vfs) {
+        info!(
+            left,
+            "sending it; a second signal ends at once, and what is not sent is kept"
+        );
+    }
     // The mount stays up meanwhile: whoever is still writing is not cut off.
-    if drain(vfs, mounted, signals).await?.is_err() {
+    if drain(vfs, mounted, signals, terminal).await?.is_err() {
         warn!("not everything could be sent; trying once more after unmounting");
     }
     if !matches!(end, Some(End::Unmounted)) {
@@ -267,7 +281,7 @@ async fn until_the_end(
         }
     }
     // What was closed since the first time.
-    let drained = drain(vfs, mounted, signals).await?;
+    let drained = drain(vfs, mounted, signals, terminal).await?;
     match (end, drained) {
         (_, Err(unsent)) => Err(StartError(unsent.join("\n"))),
         (Some(End::Lost(reason)), Ok(())) => Err(StartError(format!(
@@ -306,19 +320,21 @@ fn switch_on_signal(runtime: &Runtime, detail: Detail) -> Result<(), StartError>
 /// How long the users of a mount that is out of sight have to finish.
 const LAST_USERS: Duration = Duration::from_secs(5);
 
-/// Sends what is not sent; another signal gives up at once, which is the outer error.
+/// Sends what is not sent; a second signal gives up at once, which is the outer error.
 async fn drain(
     vfs: &Vfs,
     mounted: &Mounted,
     signals: &mut Signals,
+    terminal: &Terminal,
 ) -> Result<Result<(), Vec<String>>, StartError> {
     tokio::select! {
-        drained = vfs.drain() => Ok(drained),
-        () = signals.next() => {
+        drained = status::shown(vfs, terminal, vfs.drain()) => Ok(drained),
+        () = signals.second() => {
             if let Err(error) = mounted.detach() {
                 error!(%error, "cannot unmount");
             }
-            Err(StartError("stopped by a second signal before everything was sent".to_owned()))
+            let kept = status::kept(vfs);
+            Err(StartError(format!("stopped by a second signal before everything was sent; {kept}")))
         }
     }
 }
@@ -346,25 +362,41 @@ const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// SIGINT, SIGTERM and SIGHUP, each an order to unmount.
-struct Signals([Signal; 3]);
+struct Signals {
+    each: [Signal; 3],
+    /// One has come.
+    heard: bool,
+}
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self([
+        let each = [
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
             signal(SignalKind::hangup())?,
-        ]))
+        ];
+        Ok(Self { each, heard: false })
     }
 
     /// The next of them. Cancel safe.
     async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
+        let [interrupt, terminate, hangup] = &mut self.each;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
         }
+        self.heard = true;
+    }
+
+    /// The next one after the first: what was unmounted from outside ends anyway, as the first would have it, and is told so
+    /// when the machine is shut down. Cancel safe.
+    async fn second(&mut self) {
+        if !self.heard {
+            self.next().await;
+            info!("it ends when all is sent");
+        }
+        self.next().await;
     }
 }
 

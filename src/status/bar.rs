@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::report::Totals;
-use crate::columns::{WIDTH, bytes};
+use crate::columns::WIDTH;
 
 /// A bar of `done` of `all`, as text.
 pub fn drawn(done: u64, all: u64) -> String {
@@ -18,31 +18,28 @@ pub fn drawn(done: u64, all: u64) -> String {
     page.last_line()
 }
 
-/// The bar of a mount that sends what is not sent yet, on a terminal's standard error.
+/// The bar of a mount that sends what is not sent yet; dropped, it is taken away.
 pub struct Flushing(ProgressBar);
 
-/// One that shows nothing yet.
-pub fn flushing() -> Flushing {
-    Flushing(ProgressBar::new(0).with_style(style("[{bar:30}] {msg}")))
-}
-
 impl Flushing {
+    /// One that shows nothing yet, among `bars`.
+    pub fn among(bars: &MultiProgress) -> Self {
+        let bar = ProgressBar::new(0).with_style(style("[{bar:30}] {msg}"));
+        Self(bars.add(bar))
+    }
+
     /// So much is left.
     pub fn left(&self, left: Totals) {
         // There was at least as much as there is left.
         let all = self.0.length().unwrap_or_default().max(left.bytes);
         self.0.set_length(all);
         self.0.set_position(all - left.bytes);
-        let changes = match left.changes {
-            1 => "1 change".to_owned(),
-            count => format!("{count} changes"),
-        };
-        let size = bytes(left.bytes as f64);
-        self.0.set_message(format!("{changes} left, {size}"));
+        self.0.set_message(format!("{left} left"));
     }
+}
 
-    /// Takes it away.
-    pub fn clear(&self) {
+impl Drop for Flushing {
+    fn drop(&mut self) {
         self.0.finish_and_clear();
     }
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use super::report::{Report, Totals, Unsent};
-use super::{Answer, Request, place};
+use super::{Answer, Request, STEP, place};
 use crate::log::Recent;
 use crate::vfs::Vfs;
 
@@ -143,9 +143,6 @@ async fn flush(writer: &mut OwnedWriteHalf, told: &Told) -> io::Result<()> {
         }
     }
 }
-
-/// How often who waits is told how far it is.
-const STEP: Duration = Duration::from_millis(200);
 
 async fn answer(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;

@@ -10,18 +10,23 @@ mod place;
 mod report;
 mod text;
 
+use std::future::Future;
 use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use console::Term;
+use indicatif::MultiProgress;
 use serde::{Deserialize, Serialize};
 
 pub use listen::{Listening, Told, listen};
 pub use report::Report;
 
+use crate::log::Terminal;
+use crate::vfs::Vfs;
 use ask::Mount;
+use bar::Flushing;
 use report::{Totals, Unsent};
 
 /// What is asked, of which mounts.
@@ -167,10 +172,12 @@ fn watch(setup: &Setup) -> Result<(), String> {
 /// Waits until each of `mounts` has sent all.
 fn flush(mounts: &[Mount]) -> Result<(), String> {
     let mut unsent = Vec::new();
+    let bars = MultiProgress::new();
     for mount in mounts {
-        let bar = bar::flushing();
-        let left = mount.flush(|left| bar.left(left));
-        bar.clear();
+        let left = {
+            let bar = Flushing::among(&bars);
+            mount.flush(|left| bar.left(left))
+        };
         match left {
             Ok(left) => unsent.extend(left.iter().map(text::sentence)),
             // An ended mount has sent all, or has said what not.
@@ -180,6 +187,36 @@ fn flush(mounts: &[Mount]) -> Result<(), String> {
     }
     unless_empty(&unsent)
 }
+
+/// Waits for `sending`, and shows on the terminal meanwhile how much `vfs` has yet to send.
+pub async fn shown<T>(vfs: &Vfs, terminal: &Terminal, sending: impl Future<Output = T>) -> T {
+    tokio::pin!(sending);
+    // None for what takes no time.
+    let mut bar = None;
+    loop {
+        tokio::select! {
+            sent = &mut sending => return sent,
+            () = tokio::time::sleep(STEP) => {
+                let bar = bar.get_or_insert_with(|| Flushing::among(terminal.bars()));
+                bar.left(Totals::left(vfs));
+            }
+        }
+    }
+}
+
+/// What `vfs` has yet to send, in a few words; `None` if that is nothing.
+pub fn left(vfs: &Vfs) -> Option<String> {
+    let left = Totals::of(&vfs.unsent());
+    (left.changes > 0).then(|| left.to_string())
+}
+
+/// What becomes of what `vfs` has yet to send if it ends now: a line for each change.
+pub fn kept(vfs: &Vfs) -> String {
+    text::kept(&vfs.unsent(), vfs.journal_folder())
+}
+
+/// How often who waits is told how far it is.
+const STEP: Duration = Duration::from_millis(200);
 
 fn unless_empty(sentences: &[String]) -> Result<(), String> {
     match sentences {

@@ -1,13 +1,16 @@
 //! What a mount tells, as it goes over the socket and is printed as JSON.
 
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
 use super::listen::Told;
 use crate::cache::Usage;
+use crate::columns::bytes;
 use crate::ftp::printable;
 use crate::pool::{Direction, Progress, Sessions};
 use crate::vfs::{self, Kept, Vfs};
@@ -214,6 +217,16 @@ impl Totals {
         Self {
             changes: unsent.len(),
             bytes: unsent.iter().map(|one| one.bytes).sum(),
+        }
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = bytes(self.bytes as f64);
+        match self.changes {
+            1 => write!(f, "1 change, {size}"),
+            count => write!(f, "{} changes, {size}", HumanCount(count as u64)),
         }
     }
 }

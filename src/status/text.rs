@@ -1,6 +1,7 @@
 //! The status as text, for a terminal of 80 columns.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{FormattedDuration, HumanCount, HumanDuration};
@@ -11,6 +12,7 @@ use super::bar;
 use super::report::{Report, State, Transfer, Unsent};
 use crate::columns::{WIDTH, bytes, paragraph};
 use crate::pool::Direction;
+use crate::vfs;
 
 /// The text of `reports`, with bars where that is wanted.
 pub fn of(reports: &[Report], bars: bool) -> String {
@@ -33,6 +35,28 @@ pub fn sentence(unsent: &Unsent) -> String {
         "file" => format!("{path} is not on the server: {reason}"),
         what => format!("{path} ({what}) is not on the server: {reason}"),
     }
+}
+
+/// What becomes of `unsent`, which is in the journal at `folder`, if its mount ends now: a line for each.
+pub fn kept(unsent: &[vfs::Unsent], folder: &Path) -> String {
+    let mut text = format!("kept in {}:", folder.display());
+    for one in unsent.iter().take(MOST_SHOWN) {
+        let what = match one.what {
+            "file" => bytes(one.bytes as f64),
+            what => what.to_owned(),
+        };
+        let then = match one.resumable {
+            true => "the next mount sends it",
+            false => {
+                "a program was changing it; it stays as it was, and the next mount puts what was written into `unsent`"
+            }
+        };
+        let _ = write!(text, "\n  {} ({what}): {then}", one.path);
+    }
+    if let more @ 1.. = unsent.len().saturating_sub(MOST_SHOWN) {
+        let _ = write!(text, "\n  and {} more", HumanCount(more as u64));
+    }
+    text
 }
 
 fn one(report: &Report, bars: bool) -> String {
@@ -123,11 +147,9 @@ fn cache(report: &Report) -> String {
 }
 
 fn totals(report: &Report) -> String {
-    let size = bytes(report.unsent.bytes as f64);
     match report.unsent.changes {
         0 => "nothing".to_owned(),
-        1 => format!("1 change, {size}"),
-        count => format!("{} changes, {size}", HumanCount(count as u64)),
+        _ => report.unsent.to_string(),
     }
 }
 

@@ -234,7 +234,7 @@ impl Vfs {
         else {
             return Err(Error::BadHandle);
         };
-        let (staged, _order) = self.stage_to_change(ino).await?;
+        let (staged, order) = self.stage_to_change(ino).await?;
         // Local and short: a page cache away. Mostly on the kernel session's own thread, which may wait.
         let wrote = match append {
             true => staged.append(bytes)?,
@@ -251,6 +251,10 @@ impl Vfs {
             self.remote
                 .store_early(&path, staged.file.clone(), until_then)
         })?;
+        drop(order);
+        if !self.config.write_back {
+            staged.keep_pace().await;
+        }
         Ok(())
     }
 

@@ -25,7 +25,7 @@ mod writeback;
 mod xattr;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -160,6 +160,11 @@ impl Vfs {
     /// The server below.
     pub fn remote(&self) -> &Remote {
         &self.remote
+    }
+
+    /// Where what is not sent yet is kept, whatever becomes of this process.
+    pub fn journal_folder(&self) -> &Path {
+        self.staging.journal().folder()
     }
 
     /// Sends everything not yet sent, and logs out.

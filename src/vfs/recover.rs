@@ -69,7 +69,7 @@ impl Vfs {
                     continue;
                 }
             };
-            if pending.closed.is_none() && !is_whole(&staged.state(), &pending) {
+            if !staged.state().outlives() {
                 self.keep_unfinished(&staged, &pending)?;
                 continue;
             }
@@ -279,10 +279,4 @@ impl Vfs {
         }
         unreachable!("fewer files than numbers")
     }
-}
-
-/// Whether a file whose program did not close it can be sent as it is: as on a local disk after a crash, as long as
-/// nothing that the server has is lost by it.
-fn is_whole(state: &State, pending: &Pending) -> bool {
-    pending.base.is_none() || state.only_grown()
 }

@@ -19,6 +19,8 @@ pub struct Unsent {
     pub bytes: u64,
     /// Where a part of it may be on the server.
     pub sent_to: Option<RemotePath>,
+    /// Whether the next mount sends it if this one ends now; else it is a part of a file, and what was written is put aside.
+    pub resumable: bool,
     /// Why the server does not have it yet.
     pub kept: Kept,
 }
@@ -61,6 +63,7 @@ impl Vfs {
                 what: name(&work),
                 bytes,
                 sent_to,
+                resumable: true,
                 kept: match turn {
                     Turn::Waits => Kept::Waits,
                     Turn::Runs => Kept::Runs,
@@ -85,6 +88,7 @@ impl Vfs {
             what: FILE,
             bytes: state.unsent_bytes(),
             sent_to: state.sent_to.clone(),
+            resumable: state.outlives(),
             kept: match untold.or_else(|| state.failed.clone()) {
                 Some(error) => Kept::Failed(error),
                 None => Kept::Open,

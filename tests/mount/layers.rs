@@ -49,7 +49,7 @@ const CONFINED: [(&str, &[&str]); 17] = [
     ("fuser", &["fuse/", "mount/"]),
     ("serde_json", &["probe/", "status/"]),
     ("textwrap", &["columns.rs"]),
-    ("indicatif", &["status/"]),
+    ("indicatif", &["log.rs", "status/"]),
     ("console", &["status/"]),
     ("clap", &["cli/"]),
     ("lru", &["cache/"]),

@@ -218,6 +218,14 @@ impl Staged {
         Ok(())
     }
 
+    /// Waits while much more is written than sent, if it is sent while it is written.
+    pub async fn keep_pace(&self) {
+        let pace = self.early().as_ref().map(EarlyStore::pace);
+        if let Some(pace) = pace {
+            pace.await;
+        }
+    }
+
     /// The upload that was begun early, to be finished or given up before anything else is done at that name.
     pub fn take_early(&self) -> Option<EarlyStore> {
         self.early().take()

@@ -89,6 +89,12 @@ impl State {
         self.changed || self.mtime.is_some() || self.mode.is_some()
     }
 
+    /// Whether it is sent by the next mount if this process ends: it was to be sent as it is; or nothing that the server has
+    /// is lost by it, as on a local disk after a crash.
+    pub fn outlives(&self) -> bool {
+        matches!(self.noted, Noted::Closed(_)) || self.base.is_none() || self.only_grown()
+    }
+
     /// Bytes that the server lacks.
     pub fn unsent_bytes(&self) -> u64 {
         match (self.changed, self.base) {

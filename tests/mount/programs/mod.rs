@@ -4,6 +4,7 @@
 
 mod crowds;
 mod databases;
+mod desktop;
 mod editors;
 mod files;
 mod fsx;
@@ -25,6 +26,7 @@ pub fn trials(kind: ServerKind, way: Way, brief: bool) -> Vec<Trial> {
     let themes = [
         trees::TRIALS,
         databases::TRIALS,
+        desktop::TRIALS,
         editors::TRIALS,
         files::TRIALS,
         crowds::TRIALS,
@@ -170,7 +172,8 @@ impl Bench {
 
     /// Runs a bash script in the root of the mount; returns what it prints. It ends at the first command that fails.
     ///
-    /// `$ROOT` is the server's own folder, `$LOCAL` one beside the mount, `$CODE` that of this file; `$MODES`,
+    /// `$ROOT` is the server's own folder, `$LOCAL` one beside the mount, `$CODE` that of this file; `$FTPFS` is the
+    /// binary; `$MODES`,
     /// `$FILE_TIMES`, `$DIR_TIMES` and `$LINKS` are not empty where the server can be told these.
     fn sh(&self, script: &str) -> String {
         let file = NamedTempFile::with_suffix(".sh").expect("cannot make a temporary file");
@@ -194,6 +197,7 @@ impl Bench {
             .env("ROOT", &self.server.root)
             .env("LOCAL", self.local.path())
             .env("CODE", code())
+            .env("FTPFS", env!("CARGO_BIN_EXE_ftpfs"))
             .env("REFUSED", able.refused)
             .env("LC_ALL", "C.UTF-8");
         for (name, can) in [

@@ -2,6 +2,8 @@
 
 pub mod charsets;
 mod coming_from;
+mod desktop;
+mod interrupted;
 mod limits;
 mod logs;
 mod mount8;
@@ -36,6 +38,8 @@ pub fn with_own_mounts() -> Command {
 pub fn trials() -> Vec<Trial> {
     let mut trials = mount8::trials();
     trials.extend(coming_from::trials());
+    trials.extend(interrupted::trials());
+    trials.extend(desktop::trials());
     trials.extend(limits::trials());
     trials.extend(logs::trials());
     trials.extend(papers::trials());

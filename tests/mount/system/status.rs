@@ -55,7 +55,7 @@ fn report(path: &Path) -> Result<Option<Value>, Failed> {
 }
 
 /// Waits until the report of the mount is as wanted.
-fn until(path: &Path, wanted: impl Fn(&Value) -> bool) -> Result<Value, Failed> {
+pub fn until(path: &Path, wanted: impl Fn(&Value) -> bool) -> Result<Value, Failed> {
     let mut last = Value::Null;
     let came = within(DEADLINE, || match report(path) {
         Ok(Some(report)) => {
