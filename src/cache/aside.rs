@@ -25,7 +25,7 @@ impl Remote {
         aside: &RemotePath,
         entry: &Entry,
     ) -> Result<Moving> {
-        self.hide(aside);
+        self.hide_aside(aside, path);
         let moving = self.moving_aside(path, entry);
         match self.rename_once(path, aside).await {
             Ok(()) => Ok(moving),
@@ -64,8 +64,9 @@ impl Remote {
         }
     }
 
-    /// The file shown at `path` has been moved aside for good.
-    pub fn forget_aside(&self, path: &RemotePath) {
+    /// The file shown at `path` has been moved to `aside` for good: it is ours alone now.
+    pub fn keep_aside(&self, aside: &RemotePath, path: &RemotePath) {
+        self.hide(aside);
         self.patch(path, Patch::Remove(path.name().to_vec()));
     }
 

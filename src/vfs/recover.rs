@@ -69,6 +69,10 @@ impl Vfs {
                     continue;
                 }
             };
+            if pending.leaving && self.has_left(&pending).await? {
+                staged.settle();
+                continue;
+            }
             if !staged.state().outlives() {
                 self.keep_unfinished(&staged, &pending)?;
                 continue;
@@ -85,6 +89,23 @@ impl Vfs {
             self.queue.add(number, &pending.path, work);
         }
         Ok(())
+    }
+
+    /// Whether a file that was about to lose its name has lost it: what the server has there is not what it was.
+    async fn has_left(&self, pending: &Pending) -> Result<bool> {
+        let now = match self.remote.version_of(&pending.path).await {
+            Ok(now) => Some(now),
+            Err(cache::Error::Absent(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        // A part of it is no sign.
+        let is_ours = pending.sent_to.as_ref() == Some(&pending.path);
+        Ok(match (pending.base, now) {
+            (base, None) => base.is_some(),
+            (_, Some(_)) if is_ours => false,
+            (None, Some(_)) => true,
+            (Some(base), Some(now)) => !self.remote.is_same(base, now),
+        })
     }
 
     fn queue_left(&self, number: u64, change: Intent) {

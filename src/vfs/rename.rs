@@ -88,15 +88,15 @@ impl Vfs {
         self.remote.at_rest(&from).await;
         self.remote.at_rest(&to).await;
         // Held until the end: nothing is sent to a name that something else is about to have.
-        let mut orders = Vec::new();
         let earlier = target.filter(|target| target.ino < source.ino);
-        if let Some(target) = earlier {
-            orders.extend(self.hold_staged(target.ino).await.map(|(_, order)| order));
-        }
-        orders.extend(self.commit_and_hold(source.ino).await?);
-        orders.extend(self.commit_below(source.ino, &from).await?);
+        let mut unsent = match earlier {
+            Some(target) => self.hold_staged(target.ino).await,
+            None => None,
+        };
+        let _order = self.commit_and_hold(source.ino).await?;
+        let _orders = self.commit_below(source.ino, &from).await?;
         if let (Some(target), None) = (target, earlier) {
-            orders.extend(self.hold_staged(target.ino).await.map(|(_, order)| order));
+            unsent = self.hold_staged(target.ino).await;
         }
         if source.kind == Kind::Dir {
             self.move_kept_out(&from).await?;
@@ -108,12 +108,25 @@ impl Vfs {
             Some(target) => Some(self.make_way(target, &to).await?),
             None => None,
         };
-        let renamed = self.remote.rename(&from, &to, &item.entry).await;
+        let renamed = async {
+            if let Some((staged, _)) = &unsent {
+                staged.note_leaving()?;
+            }
+            Ok(self.remote.rename(&from, &to, &item.entry).await?)
+        };
+        let renamed = renamed.await;
         if renamed.is_err() {
             if let (Some(target), Some(replaced)) = (target, replaced) {
                 self.take_back(target, &to, replaced).await;
             }
-            return Ok(renamed?);
+            if let Some((staged, _)) = &unsent {
+                staged.note(&to, None)?;
+            }
+            return renamed;
+        }
+        if let Some(Replaced::File(Aside::Kept { kept, .. })) = &replaced {
+            // It has lost its name for good.
+            self.remote.hide(kept);
         }
         self.overlay().rename(&from, &to);
         if let Some(target) = target {

@@ -85,8 +85,8 @@ impl Vfs {
         let held = self.hold_staged(attr.ino).await;
         let aside = self.set_aside(attr.ino, path).await?;
         let is_there = match &aside {
-            Aside::Kept { .. } => {
-                self.remote.forget_aside(path);
+            Aside::Kept { kept, .. } => {
+                self.remote.keep_aside(kept, path);
                 false
             }
             // But for a part of it that was left by an upload that broke off.
@@ -103,10 +103,18 @@ impl Vfs {
             let was = was.filter(|_| attr.kind == Kind::File);
             self.remove_later(path, attr.kind, was).await?;
         } else if is_there {
+            if let Some((staged, _)) = &held {
+                staged.note_leaving()?;
+            }
             match self.remote.remove_file(path).await {
                 // Somebody else was faster: it is gone, as was asked.
                 Ok(()) | Err(cache::Error::Absent(_)) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    if let Some((staged, _)) = &held {
+                        staged.note(path, None)?;
+                    }
+                    return Err(error.into());
+                }
             }
         }
         Ok(aside)
@@ -226,11 +234,12 @@ impl Vfs {
         let mut inodes = self.inodes();
         self.remote.moved(ino, &kept_at);
         if let Some(node) = inodes.get_mut(ino) {
-            node.kept_at = Some(kept_at);
+            node.kept_at = Some(kept_at.clone());
             node.entry = Some(item.entry.clone());
         }
         Ok(Aside::Kept {
             entry: item.entry,
+            kept: kept_at,
             moving,
         })
     }
@@ -247,7 +256,7 @@ impl Vfs {
 
     /// A file that was set aside keeps its name `path` after all.
     pub(super) async fn take_back_aside(&self, ino: u64, path: &RemotePath, aside: Aside) {
-        let Aside::Kept { entry, moving } = aside else {
+        let Aside::Kept { entry, moving, .. } = aside else {
             return;
         };
         let kept = self.with_node(ino, |node| node.kept_at.clone());
@@ -336,7 +345,11 @@ impl Drop for Leaving<'_> {
 /// What became of a file before it loses its name.
 pub(super) enum Aside {
     /// It has another name on the server, hidden.
-    Kept { entry: Entry, moving: Moving },
+    Kept {
+        entry: Entry,
+        kept: RemotePath,
+        moving: Moving,
+    },
     /// The server never had it.
     NotOnServer,
     /// Nobody needs it there any more.

@@ -206,6 +206,7 @@ mod tests {
             mtime: Some(-1),
             mode: None,
             sent_to: None,
+            leaving: false,
         }
     }
 
@@ -216,6 +217,7 @@ mod tests {
             Record::Queued(7, Intent::MakeDir(RemotePath::new(b"/d"), 0o755)),
             Record::SentTo(1, RemotePath::new(b"/b")),
             Record::Staged(2, pending("/c")),
+            Record::Leaving(2),
             Record::Settled(1),
             Record::Done(7),
         ]
@@ -257,6 +259,7 @@ mod tests {
         let path = folder.path().join("log");
         let mut log = Log::open(&path).expect("a log");
         log.add(Record::Staged(1, pending("/a"))).expect("added");
+        log.add(Record::Leaving(1)).expect("added");
         for at in 0..100_000u64 {
             log.add(Record::Wrote(1, 2 * at..2 * at + 2))
                 .expect("added");

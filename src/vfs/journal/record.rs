@@ -26,6 +26,8 @@ pub enum Record {
     Queued(u64, Intent),
     /// The change of this number is done, or given up.
     Done(u64),
+    /// What `content` belongs to is about to lose its name on the server.
+    Leaving(u64),
 }
 
 /// A file whose bytes the server lacks. Its size is that of the content.
@@ -53,6 +55,9 @@ pub struct Pending {
     pub mode: Option<u32>,
     /// Where a part of it may be on the server.
     pub sent_to: Option<RemotePath>,
+    /// Whether it was about to lose its name on the server, and may have.
+    #[serde(skip)]
+    pub leaving: bool,
 }
 
 /// A change of names or attributes that the server has yet to be told.
@@ -102,6 +107,11 @@ impl Left {
                     pending.sent_to = Some(path);
                 }
             }
+            Record::Leaving(content) => {
+                if let Some(pending) = self.files.get_mut(&content) {
+                    pending.leaving = true;
+                }
+            }
             Record::Settled(content) => {
                 self.files.remove(&content);
             }
@@ -117,7 +127,10 @@ impl Left {
     /// Records that say the same in as few steps as there are.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let files = self.files.iter();
-        let files = files.map(|(&content, pending)| Record::Staged(content, pending.clone()));
+        let files = files.flat_map(|(&content, pending)| {
+            let leaving = pending.leaving.then_some(Record::Leaving(content));
+            std::iter::once(Record::Staged(content, pending.clone())).chain(leaving)
+        });
         let changes = self.changes.iter();
         files.chain(changes.map(|(&number, change)| Record::Queued(number, change.clone())))
     }

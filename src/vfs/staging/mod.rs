@@ -288,6 +288,7 @@ impl Staged {
             mtime: state.mtime,
             mode: state.mode,
             sent_to: state.sent_to.clone(),
+            leaving: false,
         };
         self.journal
             .note(Record::Staged(self.content.number, pending))?;
@@ -313,6 +314,16 @@ impl Staged {
         }
         state.sent_to = Some(path.clone());
         Ok(())
+    }
+
+    /// Notes that this is about to lose its name on the server: should this process end, the next mount looks whether it has.
+    /// [`Staged::note`] takes that back.
+    pub fn note_leaving(&self) -> io::Result<()> {
+        let noted = self.state().noted;
+        match noted {
+            Noted::No => Ok(()),
+            _ => self.journal.note(Record::Leaving(self.content.number)),
+        }
     }
 
     /// Changes an attribute that is sent with what is pending; `false` if nothing is.

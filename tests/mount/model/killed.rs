@@ -92,17 +92,12 @@ struct Expected {
     tree: Tree,
     /// What was open for writing: any content will do.
     busy: BTreeSet<PathBuf>,
-    /// A removal was under way: what had been written to the file before may be beside where it was.
-    removing: bool,
 }
 
 impl Expected {
     /// Sees that `side` has the names, and the contents but for those that were busy.
     fn compare(&self, side: &Side) -> Result<(), String> {
-        let mut got = side.tree()?;
-        if self.removing {
-            got.retain(|name, _| !name.to_string_lossy().contains(".unsent-"));
-        }
+        let got = side.tree()?;
         let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
         if names(&got) != names(&self.tree) {
             let (got, wanted) = (names(&got), names(&self.tree));
@@ -147,11 +142,7 @@ impl Both<'_> {
             .filter(is_busy)
             .map(|(name, _)| name.clone())
             .collect();
-        Ok(Expected {
-            tree,
-            busy,
-            removing: false,
-        })
+        Ok(Expected { tree, busy })
     }
 
     /// Applies `operations` to both, again and again, until the daemon is killed after a `moment`; what there may be then.
@@ -181,7 +172,7 @@ impl Both<'_> {
             mount.kill();
             applied.join().map_err(|_| "a panic".to_owned())
         })?;
-        let (mut possible, mut removing) = (Vec::new(), false);
+        let mut possible = Vec::new();
         for (operation, (got, in_time)) in operations.iter().cycle().zip(outcomes) {
             let before = self.expected()?;
             let wanted = self.local.apply(operation);
@@ -192,12 +183,8 @@ impl Both<'_> {
                 return Err(format!("{operation:?}: {}", differ(&got, &wanted)));
             }
             possible.push(before);
-            removing = matches!(operation, Op::Unlink(_) | Op::Rename(..));
         }
         possible.push(self.expected()?);
-        for expected in &mut possible {
-            expected.removing = removing;
-        }
         Ok(possible)
     }
 
