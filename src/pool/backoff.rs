@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ftp::Error;
+use crate::ftp::{Error, ErrorKind};
 
 /// What came of the last attempts to open a session, and when the next may be made.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(super) struct Backoff {
     failing: Option<Failing>,
     /// When all attempts so far are paid for.
     paid: Instant,
+    /// One has succeeded.
+    worked: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl Backoff {
         Self {
             failing: None,
             paid: now,
+            worked: false,
         }
     }
 
@@ -72,6 +75,12 @@ impl Backoff {
     /// An attempt has succeeded.
     pub(super) fn succeeded(&mut self) {
         self.failing = None;
+        self.worked = true;
+    }
+
+    /// Whether a failure by `error` may pass: a login that has worked may be refused by a server that has too much to do.
+    pub(super) fn may_pass(&self, error: &Error) -> bool {
+        error.is_connection() || (self.worked && error.kind == ErrorKind::Login)
     }
 
     /// An attempt has failed by `error`.
@@ -125,7 +134,6 @@ const CREDIT: Duration = PRICE.saturating_mul(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::ErrorKind;
 
     /// Attempts in `time` by programs that call again and again, each of which fails at once if `fails`.
     fn attempts(backoff: &mut Backoff, start: Instant, time: Duration, fails: bool) -> usize {

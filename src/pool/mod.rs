@@ -302,7 +302,7 @@ impl Pool {
                 }
                 // What did not answer in all that time is not asked again: whoever waits is to know.
                 Err(error) if error.kind == ErrorKind::TimedOut => return Err(error),
-                Err(error) if error.is_connection() => match pauses.next() {
+                Err(error) if self.inner.backoff().may_pass(&error) => match pauses.next() {
                     Some(pause) => {
                         *last = Some(error);
                         tokio::time::sleep(*pause).await;
