@@ -204,9 +204,24 @@ impl Pool {
         };
         // What kept it from connecting says more than that the time is up.
         let mut last = None;
-        timeout(patience, self.occupy(permits, purpose, &mut last))
+        let lease = timeout(patience, self.occupy(permits, purpose, &mut last))
             .await
-            .unwrap_or_else(|_| Err(last.unwrap_or_else(none_free)))
+            .unwrap_or_else(|_| Err(last.unwrap_or_else(none_free)))?;
+        if purpose == Purpose::Data {
+            self.have_spare();
+        }
+        Ok(lease)
+    }
+
+    /// Opens a session in the background if there may be one more and none is idle: a login on a link that is full of data
+    /// takes long, and commands are not to wait for it.
+    fn have_spare(&self) {
+        let inner = &self.inner;
+        let none_idle = inner.idle.lock().expect("no panic while locked").is_empty();
+        if none_idle && inner.ahead.load(Ordering::Relaxed) == 0 {
+            let pool = self.clone();
+            tokio::spawn(async move { pool.open_ahead().await });
+        }
     }
 
     /// Waits until somebody waits for a session: time to give one up that is only kept.
