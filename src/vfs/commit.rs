@@ -10,7 +10,7 @@ use tracing::debug;
 use super::attr::{unix_seconds, version};
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
-use crate::cache::{self, End, Source, Version, scratch_name};
+use crate::cache::{self, End, Resumed, Source, Version, scratch_name};
 use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{RemotePath, Wishes};
 
@@ -199,6 +199,13 @@ impl Vfs {
                 }
             }
             Plan::Append(base, end) => {
+                // An attempt that failed may have added some of it, or all, and its answer was lost.
+                if end == End::Known && state.sent_to.as_ref() == Some(path) {
+                    let resumed = self.remote.resume(path, &source, base.size, wishes).await?;
+                    if let Resumed::Done(entry) = resumed {
+                        return Ok(entry);
+                    }
+                }
                 staged.note_sent_to(path)?;
                 match self.remote.append(path, &source, base, end, wishes).await {
                     Err(cache::Error::Unsupported(_)) => {

@@ -177,3 +177,28 @@ pub(super) fn full_journal() -> Result<(), Failed> {
     assert_eq!(odd.content("/d/a-longer-name-than-that"), None);
     Ok(())
 }
+
+/// What is added to a file arrives, its answer is lost, and then the server cannot be asked for a while: it is there once,
+/// and nobody is told that others have changed it.
+pub(super) fn appended_unheard() -> Result<(), Failed> {
+    let odd = Odd::start();
+    odd.put("/log", b"before\n");
+    let mount = ModelMount::of_odd(&odd, &["writeback,max_conns=1"]);
+    let path = mount.path.join("log");
+    append(&path, b"first\n").map_err(|error| format!("{error}"))?;
+    let has = |wanted: &[u8]| odd.content("/log").as_deref() == Some(wanted);
+    assert!(within(DEADLINE, || mount.unsent().is_empty()));
+    assert!(has(b"before\nfirst\n"));
+    odd.lose_reply_of("APPE", Times::Once);
+    odd.greet(vec![Step::Close]);
+    append(&path, b"second\n").map_err(|error| format!("{error}"))?;
+    let failed = || mount.log().contains("not on the server yet");
+    assert!(within(DEADLINE, failed), "{}", mount.log());
+    assert!(has(b"before\nfirst\nsecond\n"));
+    odd.greet(vec![Step::Send(b"220 odd\r\n".to_vec())]);
+    let sent = || mount.unsent().is_empty();
+    assert!(within(DEADLINE, sent), "{}", mount.log());
+    assert!(has(b"before\nfirst\nsecond\n"));
+    assert_eq!(fs::read(&path)?, b"before\nfirst\nsecond\n");
+    Ok(())
+}

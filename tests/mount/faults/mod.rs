@@ -61,6 +61,7 @@ pub fn trials() -> Vec<Trial> {
         ),
         trial("a_server_that_is_gone_loses_no_files", server_gone),
         trial("a_full_disk_is_enospc", full_disk),
+        trial("what_was_added_unheard_is_there_once", appended_unheard),
         trial(
             "what_is_refused_behind_the_user_is_kept_and_told",
             refused_behind,

@@ -454,7 +454,10 @@ fn data(shared: &Arc<Shared>, session: &Arc<Mutex<Session>>, port: u16) -> io::R
         let client = loop {
             match listener.accept() {
                 Ok((client, _)) => break client,
-                Err(_) if begun.elapsed() < LONGEST_UNUSED => pause(Duration::from_millis(1)),
+                // Most are used at once, or never.
+                Err(_) if begun.elapsed() < LONGEST_UNUSED => {
+                    pause((begun.elapsed() / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
+                }
                 Err(_) => return,
             }
         };
@@ -562,6 +565,10 @@ const PATIENCE: Duration = Duration::from_millis(3);
 
 /// How long a server is given for a command.
 const DONE: Duration = Duration::from_millis(20);
+
+/// Pauses between looks whether a data connection has come.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// A data connection that was made in advance may never be used.
 const LONGEST_UNUSED: Duration = Duration::from_secs(120);
