@@ -550,6 +550,14 @@ impl Session {
                 _ => Refusal::Transfer(reply),
             }));
         }
+        // Only 226 was ever seen without a reply before it. 250 is the answer to another command that came twice.
+        if !reply.is_preliminary() && reply.code != 226 {
+            return Err(Error::new(
+                ErrorKind::Protocol,
+                &*operation,
+                reply.to_string(),
+            ));
+        }
         let stream = match stream {
             Some(stream) => stream,
             None => connect.await.inspect_err(|_| *unconnected = true)?,

@@ -195,6 +195,11 @@ impl Vfs {
                     Err(cache::Error::Denied(_)) if occupied => {
                         self.replace(ino, path, staged, state).await
                     }
+                    // Nor over a part of it that an earlier attempt has left.
+                    Err(cache::Error::Denied(_)) if state.sent_to.as_ref() == Some(path) => {
+                        self.remote.clean(path).await;
+                        Ok(self.remote.store(path, &source, wishes).await?)
+                    }
                     outcome => Ok(outcome?),
                 }
             }

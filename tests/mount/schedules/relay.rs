@@ -531,6 +531,9 @@ fn one_way(shared: &Shared, session: &Mutex<Session>, from: &TcpStream, to: &Tcp
         let whole = usize::try_from(after.saturating_sub(passed))
             .unwrap_or(count)
             .min(count);
+        // A listing that ends properly behind a whole line is a whole one for everybody.
+        let ends_a_line = way == Way::Down && bytes[..whole].ends_with(b"\n");
+        let whole = whole - usize::from(ends_a_line);
         let _ = to.write_all(&bytes[..whole]);
         locked(session).at_data = None;
         match harm {
