@@ -10,6 +10,7 @@ use libtest_mimic::{Failed, Trial};
 
 use super::relay::{Fault, Harm, Relay};
 use super::{LONG, content};
+use crate::faults::write;
 use crate::model_mount::{ModelMount, pause, run, within};
 use crate::servers::{Server, ServerKind};
 
@@ -24,6 +25,10 @@ pub(super) fn trials(kind: ServerKind) -> Vec<Trial> {
         "an_upload_goes_on_in_the_next_mount",
         killed_while_it_sends,
     )];
+    // Who else lets nobody store over a part of one's own?
+    if kind == ServerKind::ProftpdDefault {
+        trials.push(trial("a_part_that_was_left_is_in_nobodys_way", left_a_part));
+    }
     // The link is the client's matter: one server is enough for what takes long.
     if kind == ServerKind::Embedded {
         trials.push(trial("a_pulled_link_ends_in_success_or_an_error", pulled));
@@ -83,6 +88,26 @@ fn killed_while_it_sends(kind: ServerKind) -> Result<(), Failed> {
         "{}: {there} of {SIZE} bytes were there, {crossed} crossed the wire",
         kind.name()
     );
+    Ok(())
+}
+
+/// An upload breaks off, and so does the removal of the part that the server has of it.
+fn left_a_part(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let relay = Relay::start(server.address())?;
+    let url = format!("ftp://{}@127.0.0.1:{}/", server.user, relay.port);
+    let mount = ModelMount::start(&url, server.password, &["tls=off"])?;
+    relay.order_at("STOR", Fault::Data(Harm::Cut, 100));
+    relay.order_at("DELE", Fault::Drop);
+    let bytes = content(1_300_000, 1);
+    let written = write(&mount.path.join("file"), &bytes);
+    let done = relay.done();
+    assert!(
+        done.contains_key("data cut") && done.contains_key("drop"),
+        "{done:?}"
+    );
+    assert!(written.is_ok(), "{written:?}\n{}", mount.log());
+    assert!(fs::read(server.root.join("file"))? == *bytes);
     Ok(())
 }
 
