@@ -10,7 +10,7 @@ use super::proofs::Proof;
 use super::uploads::{ATTEMPTS, PIECE, Source, is_lost};
 use super::{Error, Patch, Remote, Result, Version};
 use crate::ftp::list::Entry;
-use crate::ftp::{RemotePath, UploadKind, Wishes};
+use crate::ftp::{self, ErrorKind, RemotePath, UploadKind, Wishes};
 use crate::pool::{Download, Upload, echo};
 
 /// What has become of an upload that broke off.
@@ -146,8 +146,18 @@ impl Remote {
         sent
     }
 
-    /// Whether the file at `path` has the bytes of `source` in `range`.
+    /// Whether the file at `path`, which has no fewer bytes, has those of `source` in `range`.
     async fn holds(&self, path: &RemotePath, source: &Source, range: Range<u64>) -> Result<bool> {
+        let mut attempt = 0;
+        loop {
+            match self.compare(path, source, range.clone()).await {
+                Err(error) if is_lost(&error) && attempt < ATTEMPTS => attempt += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn compare(&self, path: &RemotePath, source: &Source, range: Range<u64>) -> Result<bool> {
         if range.is_empty() {
             return Ok(true);
         }
@@ -157,7 +167,8 @@ impl Remote {
             let mut there = BytesMut::with_capacity(PIECE as usize);
             let length = download.receive(&mut there).await?;
             if length == 0 {
-                return Ok(false);
+                let detail = format!("it ended at byte {at} of {}", range.end);
+                return Err(ftp::Error::new(ErrorKind::Cut, format!("RETR {path}"), detail).into());
             }
             there.truncate((range.end - at) as usize);
             let mut ours = vec![0; there.len()];

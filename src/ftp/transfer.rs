@@ -174,6 +174,8 @@ impl Session {
             replies.push(reply);
         }
         self.state = State::Idle;
+        // libunftp begins the next transfer where one began that broke off.
+        self.stale_rest |= reply.code >= 400 && self.knows(|profile| profile.rest) == Some(true);
         let ended = match reply.code {
             200..=299 => Ok(reply),
             // The transfer had begun and did not end: nothing is said about the file. 500 is vsftpd's last word when its
