@@ -120,7 +120,7 @@ impl Vfs {
                 self.take_back(target, &to, replaced).await;
             }
             if let Some((staged, _)) = &unsent {
-                staged.note(&to, None)?;
+                staged.note_staying(&to)?;
             }
             return renamed;
         }

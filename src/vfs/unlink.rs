@@ -111,7 +111,7 @@ impl Vfs {
                 Ok(()) | Err(cache::Error::Absent(_)) => {}
                 Err(error) => {
                     if let Some((staged, _)) = &held {
-                        staged.note(path, None)?;
+                        staged.note_staying(path)?;
                     }
                     return Err(error.into());
                 }

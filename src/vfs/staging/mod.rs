@@ -317,12 +317,21 @@ impl Staged {
     }
 
     /// Notes that this is about to lose its name on the server: should this process end, the next mount looks whether it has.
-    /// [`Staged::note`] takes that back.
+    /// [`Staged::note_staying`] takes that back.
     pub fn note_leaving(&self) -> io::Result<()> {
         let noted = self.state().noted;
         match noted {
             Noted::No => Ok(()),
             _ => self.journal.note(Record::Leaving(self.content.number)),
+        }
+    }
+
+    /// Takes [`Staged::note_leaving`] back: it keeps its name, `path`.
+    pub fn note_staying(&self, path: &RemotePath) -> io::Result<()> {
+        let noted = self.state().noted;
+        match noted {
+            Noted::No => Ok(()),
+            _ => self.note(path, None),
         }
     }
 
