@@ -236,7 +236,10 @@ impl Sending {
             Err(error) if error.is_refusal() => {
                 return Err(self.remote.why_not_stored(&self.path, error).await.into());
             }
-            Err(error) => return Err(Error::from(error).into()),
+            Err(error) => {
+                self.clean(until_then).await;
+                return Err(Error::from(error).into());
+            }
         };
         debug!(path = %self.path, "sent while it is written");
         let (size, wishes) = match self.send(&mut upload).await {

@@ -127,7 +127,9 @@ impl Remote {
                 Part::OutlivesCut => self.outlives_cut(proof, &scratch).await,
             };
             match tested {
-                Err(error) if is_lost(&error) && tries.next().is_some() => {}
+                Err(error) if is_lost(&error) && tries.next().is_some() => {
+                    self.clean(&scratch).await;
+                }
                 tested => break tested,
             }
         };

@@ -35,7 +35,7 @@ impl Remote {
         let mut attempt = 0;
         loop {
             // The name is ours and holds nothing else: sending it again from the start can only complete it.
-            let sent = Upload::store(self.pool(), path, source.size).await;
+            let sent = Upload::store(self.pool(), path, source.size, attempt > 0).await;
             let outcome = self.send(path, sent, source, 0..source.size, wishes).await;
             match outcome {
                 Ok(entry) => return Ok(entry),

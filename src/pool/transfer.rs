@@ -121,33 +121,37 @@ pub struct Upload {
 impl Upload {
     /// Starts an upload to `file`.
     ///
-    /// A connection lost before the server agreed to the transfer is replaced: nothing has happened then.
+    /// A connection lost before the server agreed to the transfer is replaced: nothing has happened then. But for a
+    /// `STOR`: a part may be there after that, which not every server lets be stored over.
     pub async fn open(pool: &Pool, file: &RemotePath, kind: UploadKind) -> Result<Self> {
-        Self::open_for(pool, Purpose::Data, file, kind).await
-    }
-
-    /// Starts to send the whole of `file`, of `size` bytes: a small one may have the session that is kept for what is short.
-    pub async fn store(pool: &Pool, file: &RemotePath, size: u64) -> Result<Self> {
-        let purpose = match size {
-            0..=SMALL => Purpose::Brief,
-            _ => Purpose::Data,
-        };
-        Self::open_for(pool, purpose, file, UploadKind::Store).await
-    }
-
-    async fn open_for(
-        pool: &Pool,
-        purpose: Purpose,
-        file: &RemotePath,
-        kind: UploadKind,
-    ) -> Result<Self> {
-        let mut lease = pool.lease(purpose).await?;
+        let mut lease = pool.lease(Purpose::Data).await?;
         let mut opened = lease.upload(kind, file).await;
-        if begins_again(&mut lease, &opened).await? {
+        if kind != UploadKind::Store && begins_again(&mut lease, &opened).await? {
             opened = lease.upload(kind, file).await;
         }
         let stream = unless_lost(&mut lease, opened).await?;
         Ok(Self::running(lease, stream, file, kind))
+    }
+
+    /// Starts to send the whole of `file`, of `size` bytes: a small one may have the session that is kept for what is short.
+    /// Where one has been lost by that, a `new_session` it is: those that wait may be lost as well.
+    pub async fn store(
+        pool: &Pool,
+        file: &RemotePath,
+        size: u64,
+        new_session: bool,
+    ) -> Result<Self> {
+        let purpose = match size {
+            0..=SMALL => Purpose::Brief,
+            _ => Purpose::Data,
+        };
+        let mut lease = pool.lease(purpose).await?;
+        if new_session {
+            lease.reconnect().await?;
+        }
+        let opened = lease.upload(UploadKind::Store, file).await;
+        let stream = unless_lost(&mut lease, opened).await?;
+        Ok(Self::running(lease, stream, file, UploadKind::Store))
     }
 
     /// Starts one that adds to the end of `file`, whatever that is by now: [`Confirmed::before`] tells.

@@ -108,6 +108,19 @@ fn left_a_part(kind: ServerKind) -> Result<(), Failed> {
     );
     assert!(written.is_ok(), "{written:?}\n{}", mount.log());
     assert!(fs::read(server.root.join("file"))? == *bytes);
+    // A session that ends before the server says that it begins leaves an empty one.
+    for fault in [
+        Fault::LoseReply,
+        Fault::TruncateReply(5),
+        Fault::DoubleReply,
+        Fault::Late(50),
+    ] {
+        let name = format!("{fault:?}");
+        relay.order_at("STOR", fault);
+        let written = write(&mount.path.join(&name), b"short");
+        assert!(written.is_ok(), "{name}: {written:?}\n{}", mount.log());
+        assert!(fs::read(server.root.join(&name))? == b"short", "{name}");
+    }
     Ok(())
 }
 
