@@ -37,5 +37,14 @@ pub enum Error {
     Local(String),
 }
 
+impl Error {
+    /// Whether the server did not answer in time. That may be for one file alone: vsftpd (`lock_upload_files`, its default)
+    /// lets no upload into a file begin while a lost one still waits there for its data connection, which it does for a
+    /// minute, or for more bytes, for five.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Wire(error) if error.kind == ftp::ErrorKind::TimedOut)
+    }
+}
+
 /// The result of an operation on the server.
 pub type Result<T> = std::result::Result<T, Error>;

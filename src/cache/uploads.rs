@@ -30,7 +30,7 @@ impl Remote {
     /// What was there is lost the moment this begins: only for a name that holds nothing, or nothing yet.
     ///
     /// # Errors
-    /// After an error `path` may hold a part.
+    /// After an error `path` may hold a part. After [`Error::is_silence`] another name may do.
     pub async fn store(&self, path: &RemotePath, source: &Source, wishes: Wishes) -> Result<Entry> {
         let mut attempt = 0;
         loop {
@@ -39,7 +39,7 @@ impl Remote {
             let outcome = self.send(path, sent, source, 0..source.size, wishes).await;
             match outcome {
                 Ok(entry) => return Ok(entry),
-                Err(error) if attempt < ATTEMPTS && is_lost(&error) => {
+                Err(error) if attempt < ATTEMPTS && is_lost(&error) && !error.is_silence() => {
                     debug!(%path, %error, "upload again")
                 }
                 // Not over the part that we sent ourselves, says a server that lets nobody overwrite.

@@ -200,6 +200,10 @@ impl Vfs {
                         self.remote.clean(path).await;
                         Ok(self.remote.store(path, &source, wishes).await?)
                     }
+                    Err(error) if error.is_silence() => {
+                        debug!(%path, %error, "under another name first");
+                        self.replace(ino, path, staged, state).await
+                    }
                     outcome => Ok(outcome?),
                 }
             }
@@ -249,9 +253,18 @@ impl Vfs {
             size: state.size,
         };
         let wishes = self.wishes(ino, state);
-        let scratch = scratch_name(path);
-        staged.note_sent_to(&scratch)?;
-        Ok(self.remote.replace(path, &scratch, &source, wishes).await?)
+        let mut attempt = 0;
+        loop {
+            let scratch = scratch_name(path);
+            staged.note_sent_to(&scratch)?;
+            match self.remote.replace(path, &scratch, &source, wishes).await {
+                Err(error) if error.is_silence() && attempt < SILENCES => {
+                    debug!(%path, %error, "under yet another name");
+                    attempt += 1;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
     }
 
     /// What a new file that takes the place of `ino` is to have: its mode too, unless new files have that anyway.
@@ -340,3 +353,6 @@ pub(super) fn plan(state: &State, occupied: bool) -> Plan {
 
 /// Bytes fetched at once where a part of the base is needed.
 const PIECE: u64 = 4 << 20;
+
+/// Times that a file is sent under another name, where the server did not answer.
+const SILENCES: u32 = 1;

@@ -1,6 +1,10 @@
 //! Transfers that are cut, refused or killed.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+
 use super::*;
+use crate::model_mount::pause;
 
 pub(super) fn killed_in_a_read(kind: ServerKind) -> Result<(), Failed> {
     let server = Server::start(kind);
@@ -61,6 +65,60 @@ pub(super) fn killed_in_an_upload(kind: ServerKind) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// An upload that waits for its data connection, as one that was lost does, and holds the file meanwhile on vsftpd.
+pub(super) fn held_by_a_lost_upload(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    fs::write(server.root.join("empty"), b"")?;
+    server.give(&server.root.join("empty"))?;
+    let mount = ModelMount::of(&server, &["timeout=2s"]);
+    for (name, content) in [("new", content(300_000, 7)), ("empty", content(5, 8))] {
+        if name == "new" && kind == ServerKind::ProftpdDefault {
+            // It takes it for somebody else's, and lets nobody store over that.
+            continue;
+        }
+        // Known by then.
+        shown(&mount.path)?;
+        let _held = begun_to_store(&server, name)?;
+        let written = write(&mount.path.join(name), &content);
+        assert!(written.is_ok(), "{name}: {written:?}\n{}", mount.log());
+        assert!(fs::read(server.root.join(name))? == content, "{name}");
+        assert!(fs::read(mount.path.join(name))? == content, "{name}");
+    }
+    let left = shown(&server.root)?;
+    assert!(
+        left.iter().all(|name| name == "empty" || name == "new"),
+        "{left:?}"
+    );
+    Ok(())
+}
+
+/// A session on which `name` is being stored, without a data connection.
+fn begun_to_store(server: &Server, name: &str) -> io::Result<TcpStream> {
+    let mut session = TcpStream::connect(server.address())?;
+    let mut replies = BufReader::new(session.try_clone()?).lines();
+    let mut until = |code: &str| match replies.find(|line| {
+        line.as_ref()
+            .map_or(true, |line| line.starts_with(&format!("{code} ")))
+    }) {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(error),
+        None => Err(io::Error::other(format!("no {code}"))),
+    };
+    until("220")?;
+    for (command, code) in [
+        (format!("USER {}", server.user), "331"),
+        (format!("PASS {}", server.password), "230"),
+        ("EPSV".to_owned(), "229"),
+    ] {
+        session.write_all(format!("{command}\r\n").as_bytes())?;
+        until(code)?;
+    }
+    session.write_all(format!("STOR {name}\r\n").as_bytes())?;
+    // Nothing is said before the data connection comes.
+    pause(Duration::from_millis(200));
+    Ok(session)
 }
 
 pub(super) fn killed_in_an_append(kind: ServerKind) -> Result<(), Failed> {

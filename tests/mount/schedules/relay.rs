@@ -564,7 +564,7 @@ fn locked(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
 const TRANSFERS: [&str; 6] = ["RETR", "STOR", "APPE", "LIST", "MLSD", "NLST"];
 
 /// How long a data connection waits for its command where it is not to.
-const PATIENCE: Duration = Duration::from_millis(3);
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// How long a server is given for a command.
 const DONE: Duration = Duration::from_millis(20);
