@@ -41,22 +41,12 @@ impl Session {
         mut early: impl FnMut(&[Entry]),
     ) -> Result<Listing> {
         if self.knows(|profile| profile.mlsd) != Some(false) {
-            match self.list_by(dir, Command::bare("MLSD"), |_| {}).await {
-                Ok((body, _)) if body.last().is_some_and(|&last| last != b'\n') => {
-                    // Every line has an end (RFC 3659 s7.2), whatever the reply says.
-                    let detail = "the listing ends within a line";
-                    return Err(Error::new(ErrorKind::Cut, format!("MLSD of {dir}"), detail));
-                }
-                Ok((body, reply)) => {
-                    self.server
-                        .with_profile(|profile| profile.mlsd = Some(true));
-                    return finish_listing(dir, self.shown(self.parsed().mlsd(&body)), &reply);
-                }
+            match self.list_mlsd(dir).await {
                 Err(error) if error.kind == ErrorKind::NotImplemented => {
                     self.server
                         .with_profile(|profile| profile.mlsd = Some(false));
                 }
-                Err(error) => return Err(error),
+                listed => return listed,
             }
         }
         let lists_all = self.knows(|profile| profile.list_all);
@@ -130,6 +120,33 @@ impl Session {
                 .with_profile(|profile| profile.list = Some(false));
         }
         self.list_names(dir).await
+    }
+
+    async fn list_mlsd(&mut self, dir: &RemotePath) -> Result<Listing> {
+        let command = Command::bare("MLSD");
+        let cut = |detail| Err(Error::new(ErrorKind::Cut, format!("MLSD of {dir}"), detail));
+        let (mut body, mut reply) = self.list_by(dir, command.clone(), |_| {}).await?;
+        let mut parsed = self.shown(self.parsed().mlsd(&body));
+        if !parsed.has_dot && self.knows(|profile| profile.mlsd_dot) == Some(true) {
+            // Cut behind a line, or before the first, it would look whole. Unless it is the same once more.
+            let (again, said) = self.list_by(dir, command, |_| {}).await?;
+            parsed = self.shown(self.parsed().mlsd(&again));
+            if !parsed.has_dot && again != body {
+                return cut("the folder itself is missing in its listing");
+            }
+            (body, reply) = (again, said);
+        }
+        if body.last().is_some_and(|&last| last != b'\n') {
+            // Every line has an end (RFC 3659 s7.2), whatever the reply says.
+            return cut("the listing ends within a line");
+        }
+        self.server.with_profile(|profile| {
+            profile.mlsd = Some(true);
+            if parsed.has_dot {
+                profile.mlsd_dot = Some(true);
+            }
+        });
+        finish_listing(dir, parsed, &reply)
     }
 
     /// Lists `dir` by `NLST` (RFC 959 s4.1.3), which gives names; then asks by `CWD` which of them are folders.

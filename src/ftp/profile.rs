@@ -27,6 +27,8 @@ pub struct Profile {
     pub mlsd: Option<bool>,
     /// `MLST` works.
     pub mlst: Option<bool>,
+    /// `MLSD` lists the folder itself.
+    pub mlsd_dot: Option<bool>,
     /// `LIST -a` shows hidden files, and is not taken for a path.
     pub list_all: Option<bool>,
     /// The last line of its listings has no end.

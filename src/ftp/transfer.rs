@@ -146,6 +146,7 @@ impl Session {
             after.push(Command::bare("EPSV"));
         }
         let mut queued = 0;
+        let mut begun = self.said_begun;
         if queues && self.early_final.is_none() && std::mem::take(&mut self.said_begun) {
             self.control.send(&after, patience).await?;
             queued = after.len();
@@ -155,6 +156,7 @@ impl Session {
             if !reply.is_preliminary() {
                 break reply;
             }
+            begun = true;
             if queues && queued == 0 {
                 // Its 226 waits for our acknowledgement of the 150: the next command brings that at once, and saves
                 // its own round trip.
@@ -178,6 +180,8 @@ impl Session {
         self.stale_rest |= reply.code >= 400 && self.knows(|profile| profile.rest) == Some(true);
         let ended = match reply.code {
             200..=299 => Ok(reply),
+            // In place of the transfer: ProFTPD's word on an `APPE` that it does not allow.
+            451 if !begun => Err(Error::from_reply(operation, &reply)),
             // The transfer had begun and did not end: nothing is said about the file. 500 is vsftpd's last word when its
             // process is killed.
             425 | 426 | 451 | 500 | 522 => {

@@ -1,5 +1,6 @@
 //! Removing names. What is open outlives its name: under another, hidden one if it is still needed from the server.
 
+use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
 use super::attr::version;
@@ -55,8 +56,8 @@ impl Vfs {
             let number = self.queue.take_back(&path, staged.content())?;
             Some((number, self.work_of(attr.ino, &staged)))
         });
-        let aside = match self.remove_from_server(&attr, &path).await {
-            Ok(aside) => aside,
+        let (aside, _order) = match self.remove_from_server(&attr, &path).await {
+            Ok(removed) => removed,
             Err(error) => {
                 if let Some((number, work)) = queued {
                     self.queue.add(number, &path, work);
@@ -74,8 +75,13 @@ impl Vfs {
         Ok(())
     }
 
-    /// The server's part of [`Vfs::remove_file`]; later, with write-back, where nobody has it open.
-    async fn remove_from_server(&self, attr: &Attr, path: &RemotePath) -> Result<Aside> {
+    /// The server's part of [`Vfs::remove_file`]; later, with write-back, where nobody has it open. Nobody begins to send
+    /// what is staged while the guard lives.
+    async fn remove_from_server(
+        &self,
+        attr: &Attr,
+        path: &RemotePath,
+    ) -> Result<(Aside, Option<OwnedMutexGuard<()>>)> {
         let open = self.with_node(attr.ino, |node| node.handles > 0);
         let later = self.config.write_back && !open.unwrap_or(false);
         if !later {
@@ -117,7 +123,7 @@ impl Vfs {
                 }
             }
         }
-        Ok(aside)
+        Ok((aside, held.map(|(_, order)| order)))
     }
 
     /// Removes what is at `path` behind the user. Should the journal outlive this mount, only a file in the version `was`.

@@ -52,7 +52,7 @@ impl Vfs {
     async fn perform(&self, path: &RemotePath, work: &Work) -> Result<()> {
         debug!(%path, ?work, "behind the user");
         match work {
-            Work::Send { ino, content, .. } => self.send_queued(*ino, *content).await,
+            Work::Send { ino, content, .. } => self.send_queued(path, *ino, *content).await,
             Work::MakeDir(entry) => {
                 match self.remote.make_dir(path).await {
                     // By somebody else, or by an earlier mount whose journal ended before it said so.
@@ -96,7 +96,9 @@ impl Vfs {
     }
 
     /// Sends what is staged for `ino`, unless a program is about to close it again; then lets it go.
-    async fn send_queued(&self, ino: u64, content: u64) -> Result<()> {
+    ///
+    /// Only to `path`: what was renamed meanwhile has a turn of its own at its new name, behind what is queued there.
+    async fn send_queued(&self, path: &RemotePath, ino: u64, content: u64) -> Result<()> {
         let Some((staged, order)) = self.hold_staged(ino).await else {
             return Ok(());
         };
@@ -109,7 +111,7 @@ impl Vfs {
             let state = staged.state();
             state.closed && state.pending()
         };
-        while due() && self.named_path(ino).is_some() {
+        while due() && self.named_path(ino).as_ref() == Some(path) {
             self.commit_held(ino, &staged).await?;
         }
         drop(order);

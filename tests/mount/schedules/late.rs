@@ -43,11 +43,15 @@ fn undone(kind: ServerKind, options: &[&str]) -> Result<(), Failed> {
     let options = [&["tls=off"], options].concat();
     let mount = ModelMount::start(&url, server.password, &options)?;
     // What has to be proved is proved by that.
-    put(&mount.path.join("proof"), &old())?;
-    add(&mount.path.join("proof"), b"tail")?;
+    let proof = mount.path.join("proof");
+    let proved = put(&proof, &old()).and_then(|()| add(&proof, b"tail"));
+    if let Err(error) = proved {
+        return Err(format!("{error}\n{}", mount.log()).into());
+    }
     let (mut done, mut undone) = (0, Vec::new());
     for doing in DOINGS.iter().filter(|doing| has(kind, doing.verb)) {
-        if let Err(error) = one(doing, &mount, &relay, &server.root) {
+        let folder = format!("{} {done}", doing.verb);
+        if let Err(error) = one(doing, &folder, &mount, &relay, &server.root) {
             undone.push(format!("{}: {error}", doing.verb));
         }
         done += 1;
@@ -61,10 +65,16 @@ fn undone(kind: ServerKind, options: &[&str]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Lets the first command of `doing` be late, in a folder of its own.
-fn one(doing: &Doing, mount: &ModelMount, relay: &Relay, root: &Path) -> io::Result<()> {
+/// Lets the first command of `doing` be late, in the folder `name` of its own.
+fn one(
+    doing: &Doing,
+    name: &str,
+    mount: &ModelMount,
+    relay: &Relay,
+    root: &Path,
+) -> io::Result<()> {
     let verb = doing.verb;
-    let (folder, on_server) = (mount.path.join(verb), root.join(verb));
+    let (folder, on_server) = (mount.path.join(name), root.join(name));
     fs::create_dir(&folder)?;
     put(&folder.join("old"), &old())?;
     sync(&folder)?;
@@ -103,7 +113,7 @@ fn one(doing: &Doing, mount: &ModelMount, relay: &Relay, root: &Path) -> io::Res
     }
 }
 
-const DOINGS: [Doing; 8] = [
+const DOINGS: [Doing; 9] = [
     Doing {
         verb: "APPE",
         act: |folder| add(&folder.join("old"), b"tail"),
@@ -124,6 +134,17 @@ const DOINGS: [Doing; 8] = [
             put(&folder.join("old"), b"new")
         },
         left: || vec![("old", b"new".to_vec())],
+    },
+    Doing {
+        verb: "DELE",
+        act: |folder| {
+            fs::remove_file(folder.join("old"))?;
+            for content in ["new", "newer"] {
+                fs::write(folder.join("part"), content)?;
+            }
+            fs::rename(folder.join("part"), folder.join("old"))
+        },
+        left: || vec![("old", b"newer".to_vec())],
     },
     Doing {
         verb: "RNTO",

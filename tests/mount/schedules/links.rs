@@ -12,6 +12,7 @@ use super::relay::{Fault, Harm, Relay};
 use super::{LONG, content};
 use crate::faults::write;
 use crate::model_mount::{ModelMount, pause, run, within};
+use crate::servers::ServerKind::*;
 use crate::servers::{Server, ServerKind};
 
 /// The trials for one server.
@@ -28,6 +29,16 @@ pub(super) fn trials(kind: ServerKind) -> Vec<Trial> {
     // Who else lets nobody store over a part of one's own?
     if kind == ServerKind::ProftpdDefault {
         trials.push(trial("a_part_that_was_left_is_in_nobodys_way", left_a_part));
+    }
+    // Those that list the folder itself.
+    if matches!(
+        kind,
+        Vsftpd | Proftpd | ProftpdDefault | Pureftpd | Inetutils
+    ) {
+        trials.push(trial(
+            "a_listing_without_a_line_is_no_empty_folder",
+            cut_at_the_start,
+        ));
     }
     // The link is the client's matter: one server is enough for what takes long.
     if kind == ServerKind::Embedded {
@@ -121,6 +132,34 @@ fn left_a_part(kind: ServerKind) -> Result<(), Failed> {
         assert!(written.is_ok(), "{name}: {written:?}\n{}", mount.log());
         assert!(fs::read(server.root.join(&name))? == b"short", "{name}");
     }
+    Ok(())
+}
+
+/// A listing ends properly before its first line, and the server says that it was whole.
+fn cut_at_the_start(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    for folder in ["first", "second"] {
+        fs::create_dir(server.root.join(folder))?;
+        fs::write(server.root.join(folder).join("file"), b"content")?;
+    }
+    let relay = Relay::start(server.address())?;
+    let url = format!("ftp://{}@127.0.0.1:{}/", server.user, relay.port);
+    let mount = ModelMount::start(&url, server.password, &["tls=off"])?;
+    let names = |folder: &str| super::names(&mount.path.join(folder));
+    assert_eq!(names("first")?, ["file"]);
+    let verb = match kind {
+        Vsftpd | Inetutils => "LIST",
+        _ => "MLSD",
+    };
+    relay.order_at(verb, Fault::Data(Harm::Cut, 0));
+    let found = names("second");
+    assert!(relay.done().contains_key("data cut"), "{verb} was not cut");
+    // An error is true as well.
+    if let Ok(found) = found {
+        assert_eq!(found, ["file"], "{}", mount.log());
+    }
+    assert!(within(LONG, || names("second")
+        .is_ok_and(|found| found == ["file"])));
     Ok(())
 }
 

@@ -313,7 +313,8 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Harm::Stall),
         1 => Just(Harm::Discard),
     ];
-    let after = prop_oneof![0..300u64, 0..60_000u64];
+    // A listing that ends properly before its first line is an empty folder for many.
+    let after = prop_oneof![1..300u64, 1..60_000u64];
     prop_oneof![
         3 => Just(Fault::Drop),
         3 => Just(Fault::Reset),

@@ -9,21 +9,22 @@ use rustix::io::Errno;
 /// One of the folders that are possible: contents by name.
 pub type Tree = BTreeMap<String, Content>;
 
-/// What a file may hold.
+/// What a file may hold: one part behind another, of each as many bytes from its beginning as said, or more.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Content {
-    /// These bytes.
-    Exactly(Arc<[u8]>),
-    /// As many of these bytes, or more from their beginning.
-    AtLeast(usize, Arc<[u8]>),
-}
+pub struct Content(Vec<(usize, Arc<[u8]>)>);
 
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exactly(bytes) => Bytes(bytes).fmt(f),
-            Self::AtLeast(least, bytes) => write!(f, "{least} or more of {:?}", Bytes(bytes)),
+        for (at, (least, bytes)) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(" and ")?;
+            }
+            if *least < bytes.len() {
+                write!(f, "{least} or more of ")?;
+            }
+            Bytes(bytes).fmt(f)?;
         }
+        Ok(())
     }
 }
 
@@ -40,20 +41,35 @@ impl fmt::Debug for Bytes<'_> {
 }
 
 impl Content {
-    /// Whether it can be `bytes`.
-    pub fn can_be(&self, bytes: &[u8]) -> bool {
-        match self {
-            Self::Exactly(own) => **own == *bytes,
-            Self::AtLeast(least, whole) => bytes.len() >= *least && whole.starts_with(bytes),
-        }
+    /// These bytes.
+    fn exactly(bytes: &Arc<[u8]>) -> Self {
+        Self(vec![(bytes.len(), bytes.clone())])
     }
 
-    /// As long as it can be.
-    fn whole(&self) -> &Arc<[u8]> {
-        match self {
-            Self::Exactly(whole) | Self::AtLeast(_, whole) => whole,
-        }
+    /// These bytes, or fewer from their beginning.
+    fn part(bytes: &Arc<[u8]>) -> Self {
+        Self(vec![(0, bytes.clone())])
     }
+
+    /// This and then `more`.
+    fn and(&self, more: Self) -> Self {
+        Self([self.0.clone(), more.0].concat())
+    }
+
+    /// Whether it can be `bytes`.
+    pub fn can_be(&self, bytes: &[u8]) -> bool {
+        can_be(&self.0, bytes)
+    }
+}
+
+fn can_be(parts: &[(usize, Arc<[u8]>)], bytes: &[u8]) -> bool {
+    let [(least, part), behind @ ..] = parts else {
+        return bytes.is_empty();
+    };
+    let same = part.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+    (*least..=same)
+        .rev()
+        .any(|length| can_be(behind, &bytes[length..]))
 }
 
 /// One operation.
@@ -129,12 +145,10 @@ fn done(tree: &Tree, op: &Op) -> Result<Tree, Errno> {
     let mut then = tree.clone();
     match op {
         Op::Put(name, bytes) => {
-            then.insert(name.clone(), Content::Exactly(bytes.clone()));
+            then.insert(name.clone(), Content::exactly(bytes));
         }
         Op::Append(name, bytes) => {
-            let old = tree.get(name).map(Content::whole);
-            let whole = [old.map_or(&[][..], |old| &old[..]), bytes].concat();
-            then.insert(name.clone(), Content::Exactly(whole.into()));
+            then.insert(name.clone(), grown(tree, name, Content::exactly(bytes)));
         }
         Op::Rename(from, to) => {
             let moved = then.remove(from).ok_or(Errno::NOENT)?;
@@ -159,7 +173,7 @@ fn confirmed(mut then: Tree, op: &Op, seen: &Seen) -> Option<Tree> {
             if !content.can_be(bytes) {
                 return None;
             }
-            *content = Content::Exactly(bytes.as_slice().into());
+            *content = Content::exactly(&bytes.as_slice().into());
         }
         (Op::List, Seen::Names(names)) if !then.keys().eq(names) => return None,
         _ => {}
@@ -170,19 +184,24 @@ fn confirmed(mut then: Tree, op: &Op, seen: &Seen) -> Option<Tree> {
 /// The folder where `op` was done in part: of a new file any part may be there, of a longer one any part of what was
 /// added. What is replaced is whole, before or after.
 fn partly(tree: &Tree, mut then: Tree, op: &Op) -> Tree {
-    let (Op::Put(name, _) | Op::Append(name, _)) = op else {
-        return then;
-    };
-    let least = match (op, tree.get(name)) {
-        (_, None) => 0,
-        (Op::Append(..), Some(Content::Exactly(old))) => old.len(),
-        (Op::Append(..), Some(Content::AtLeast(least, _))) => *least,
-        (_, Some(_)) => return then,
-    };
-    if let Some(content) = then.get_mut(name) {
-        *content = Content::AtLeast(least, content.whole().clone());
+    match op {
+        Op::Put(name, bytes) if !tree.contains_key(name) => {
+            then.insert(name.clone(), Content::part(bytes));
+        }
+        Op::Append(name, bytes) => {
+            then.insert(name.clone(), grown(tree, name, Content::part(bytes)));
+        }
+        _ => {}
     }
     then
+}
+
+/// What the file `name` holds once `more` is added.
+fn grown(tree: &Tree, name: &str, more: Content) -> Content {
+    match tree.get(name) {
+        Some(old) => old.and(more),
+        None => more,
+    }
 }
 
 /// Whether `found` is one of the folders that are possible.
