@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
@@ -44,10 +43,6 @@ pub(super) fn trials(kind: ServerKind) -> Vec<Trial> {
     // The link is the client's matter: one server is enough for what takes long.
     if kind == ServerKind::Embedded {
         trials.push(trial("a_pulled_link_ends_in_success_or_an_error", pulled));
-        trials.push(trial(
-            "what_is_removed_as_it_is_sent_stays_away",
-            removed_as_sent,
-        ));
     }
     trials
 }
@@ -167,37 +162,6 @@ fn cut_at_the_start(kind: ServerKind) -> Result<(), Failed> {
         .is_ok_and(|found| found == ["file"])));
     Ok(())
 }
-
-/// Files are removed at the moment when what was written to them begins to be sent behind the user.
-fn removed_as_sent(kind: ServerKind) -> Result<(), Failed> {
-    let server = Server::start(kind);
-    let mount = ModelMount::of(&server, &["writeback"]);
-    let lives = |at: u32| BEGINS + LONGER / ROUNDS * at;
-    thread::scope(|scope| {
-        for worker in 0..WORKERS {
-            let path = &mount.path;
-            scope.spawn(move || {
-                for at in 0..ROUNDS {
-                    let file = path.join(format!("{worker} {at}"));
-                    fs::write(&file, b"content").expect("written");
-                    pause(lives(at));
-                    fs::remove_file(&file).expect("removed");
-                }
-            });
-        }
-    });
-    assert!(within(LONG, || mount.unsent().is_empty()));
-    let left = super::names(&server.root)?;
-    assert!(left.is_empty(), "{left:?}\n{}", mount.log());
-    Ok(())
-}
-
-/// After how long what is closed begins to be sent, and how much later it is removed here.
-const BEGINS: Duration = Duration::from_millis(30);
-const LONGER: Duration = Duration::from_millis(6);
-
-const WORKERS: u32 = 8;
-const ROUNDS: u32 = 60;
 
 /// Reading, writing, listing and rsync while nothing gets through for a while: shorter than the mount waits, and longer.
 fn pulled(kind: ServerKind) -> Result<(), Failed> {
