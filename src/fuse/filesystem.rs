@@ -150,29 +150,27 @@ impl Filesystem for Adapter {
             self.config.attr_ttl,
         );
         let span = debug_span!("mkdir", parent = parent.0, name = %name.escape_ascii());
-        self.run(span, async move {
-            answer_entry(
-                reply,
-                vfs.make_dir(parent.0, &name, mode & !umask).await,
-                ttl,
-            );
+        let names = vec![(parent, name.clone())];
+        let made = async move { vfs.make_dir(parent.0, &name, mode & !umask).await };
+        self.change(span, names, made, move |made| {
+            answer_entry(reply, made, ttl)
         });
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name.as_bytes().to_vec());
         let span = debug_span!("unlink", parent = parent.0, name = %name.escape_ascii());
-        self.run(span, async move {
-            done(reply, vfs.remove_file(parent.0, &name).await)
-        });
+        let names = vec![(parent, name.clone())];
+        let removed = async move { vfs.remove_file(parent.0, &name).await };
+        self.change(span, names, removed, |removed| done(reply, removed));
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name.as_bytes().to_vec());
         let span = debug_span!("rmdir", parent = parent.0, name = %name.escape_ascii());
-        self.run(span, async move {
-            done(reply, vfs.remove_dir(parent.0, &name).await)
-        });
+        let names = vec![(parent, name.clone())];
+        let removed = async move { vfs.remove_dir(parent.0, &name).await };
+        self.change(span, names, removed, |removed| done(reply, removed));
     }
 
     fn symlink(
@@ -190,8 +188,10 @@ impl Filesystem for Adapter {
         );
         let target = target.as_os_str().as_bytes().to_vec();
         let span = debug_span!("symlink", parent = parent.0, name = %name.escape_ascii());
-        self.run(span, async move {
-            answer_entry(reply, vfs.make_link(parent.0, &name, &target).await, ttl);
+        let names = vec![(parent, name.clone())];
+        let made = async move { vfs.make_link(parent.0, &name, &target).await };
+        self.change(span, names, made, move |made| {
+            answer_entry(reply, made, ttl)
         });
     }
 
@@ -223,13 +223,12 @@ impl Filesystem for Adapter {
             new_parent = newparent.0,
             new_name = %new_name.escape_ascii()
         );
-        self.run(span, async move {
-            done(
-                reply,
-                vfs.rename(parent.0, &name, newparent.0, &new_name, replace)
-                    .await,
-            );
-        });
+        let names = vec![(parent, name.clone()), (newparent, new_name.clone())];
+        let renamed = async move {
+            vfs.rename(parent.0, &name, newparent.0, &new_name, replace)
+                .await
+        };
+        self.change(span, names, renamed, |renamed| done(reply, renamed));
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

@@ -5,6 +5,7 @@
 //! ever blocks the kernel's queue. Knows nothing of FTP, paths or caching.
 
 mod convert;
+mod doubts;
 mod errno;
 mod filesystem;
 
@@ -23,6 +24,8 @@ use tracing::{Instrument, Span, debug, warn};
 
 use crate::vfs::{Access, Attr, Enough, Error, Opened, Result, Vfs};
 use convert::file_attr;
+pub use doubts::Doubts;
+use doubts::{Doubt, Name};
 use errno::errno;
 
 /// What the kernel is told.
@@ -39,16 +42,41 @@ pub struct Adapter {
     vfs: Arc<Vfs>,
     runtime: Handle,
     config: FuseConfig,
+    doubt: Doubt,
 }
 
 impl Adapter {
-    /// An adapter that answers from `vfs`, on `runtime` where it must wait.
-    pub fn new(vfs: Arc<Vfs>, runtime: Handle, config: FuseConfig) -> Self {
-        Self {
+    /// An adapter that answers from `vfs`, on `runtime` where it must wait; and what the kernel is to be told besides.
+    pub fn new(vfs: Arc<Vfs>, runtime: Handle, config: FuseConfig) -> (Self, Doubts) {
+        let (doubt, doubts) = Doubts::new();
+        let adapter = Self {
             vfs,
             runtime,
             config,
-        }
+            doubt,
+        };
+        (adapter, doubts)
+    }
+
+    /// Runs the change `change` of `names` and answers it. Where it failed on the way to the server it may be done for all
+    /// that: the kernel forgets what it knew of them.
+    fn change<T: Send>(
+        &self,
+        span: Span,
+        names: Vec<Name>,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        let doubt = self.doubt.clone();
+        self.run(span, async move {
+            let outcome = change.await;
+            let unknown = matches!(outcome, Err(Error::Remote(_)));
+            answer(outcome);
+            for name in names.into_iter().filter(|_| unknown) {
+                // Nobody listens when the mount is ending.
+                let _ = doubt.send(name);
+            }
+        });
     }
 
     /// Runs `operation` to its end: at once if nothing must be waited for, else as a task.

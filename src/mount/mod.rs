@@ -191,7 +191,7 @@ fn serve_on(
         let _inside = runtime.enter();
         vfs.start();
     }
-    let adapter = Adapter::new(vfs.clone(), runtime.handle().clone(), setup.fuse);
+    let (adapter, doubts) = Adapter::new(vfs.clone(), runtime.handle().clone(), setup.fuse);
 
     let (mounted, device) = match place {
         Place::Folder(path) => kernel::mount(path, &setup.mount)?,
@@ -201,7 +201,7 @@ fn serve_on(
             (Mounted::by_caller(), device)
         }
     };
-    let running = Running::start(adapter, device, setup.mount.allow_other)?;
+    let running = Running::start(adapter, doubts, device, setup.mount.allow_other)?;
     if let Place::Folder(path) = place
         && let Err(error) = session::answers(path, patience)
     {

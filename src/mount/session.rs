@@ -11,7 +11,7 @@ use fuser::{Config, Session, SessionACL};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::StartError;
-use crate::fuse::Adapter;
+use crate::fuse::{Adapter, Doubts};
 use crate::sys;
 
 /// A session that answers the kernel on threads of its own.
@@ -35,7 +35,12 @@ impl Running {
     ///
     /// # Errors
     /// The handshake failed.
-    pub fn start(adapter: Adapter, device: OwnedFd, allow_other: bool) -> Result<Self, StartError> {
+    pub fn start(
+        adapter: Adapter,
+        doubts: Doubts,
+        device: OwnedFd,
+        allow_other: bool,
+    ) -> Result<Self, StartError> {
         let acl = match allow_other {
             true => SessionACL::All,
             false => SessionACL::Owner,
@@ -48,6 +53,11 @@ impl Running {
         let cannot = |e: std::io::Error| StartError(format!("the kernel refuses the mount: {e}"));
         let session = Session::from_fd(adapter, device, acl, config).map_err(cannot)?;
 
+        let notifier = session.notifier();
+        thread::Builder::new()
+            .name("doubts".to_owned())
+            .spawn(move || doubts.tell(&notifier))
+            .map_err(cannot)?;
         let (sender, receiver) = unbounded_channel();
         watch_panics(sender.clone());
         let serve = move || {

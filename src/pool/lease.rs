@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use tracing::debug;
 
-use super::{Direction, Permits, Pool, Progress, Purpose, echo};
-use crate::ftp::{RemotePath, Result, Session};
+use super::{Direction, Permits, Pool, Progress, Purpose, RETRIES, echo};
+use crate::ftp::{ErrorKind, RemotePath, Result, Session};
 
 /// A session on loan. Dropped, it goes back to the pool if nothing is outstanding on it, and is discarded otherwise.
 #[derive(Debug)]
@@ -40,14 +40,28 @@ impl Lease {
         self.permits.data = None;
     }
 
-    /// Replaces the session by a new one.
+    /// Replaces the session by a new one, as soon as the server takes one: it may be restarting.
     ///
     /// # Errors
     /// What connecting can fail by; the lease is of no use then.
     pub async fn reconnect(&mut self) -> Result<()> {
         self.discard();
-        self.session = Some(self.pool.connect().await?);
-        Ok(())
+        let mut pauses = RETRIES.iter();
+        loop {
+            match self.pool.connect().await {
+                Ok(session) => {
+                    self.session = Some(session);
+                    return Ok(());
+                }
+                Err(error) => {
+                    // What did not answer in all that time is not asked again: whoever waits is to know.
+                    let passes = error.kind != ErrorKind::TimedOut
+                        && self.pool.inner.backoff().may_pass(&error);
+                    let pause = pauses.next().filter(|_| passes).ok_or(error)?;
+                    tokio::time::sleep(*pause).await;
+                }
+            }
+        }
     }
 
     /// Gives up a session that is lost, and waits for what was sent on it: the server may have got that and not done it yet,

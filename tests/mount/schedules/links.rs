@@ -22,10 +22,10 @@ pub(super) fn trials(kind: ServerKind) -> Vec<Trial> {
             run(kind)
         })
     };
-    let mut trials = vec![trial(
-        "an_upload_goes_on_in_the_next_mount",
-        killed_while_it_sends,
-    )];
+    let mut trials = vec![
+        trial("an_upload_goes_on_in_the_next_mount", killed_while_it_sends),
+        trial("a_rename_that_breaks_off_is_told_truly", broken_rename),
+    ];
     // Who else lets nobody store over a part of one's own?
     if kind == ServerKind::ProftpdDefault {
         trials.push(trial("a_part_that_was_left_is_in_nobodys_way", left_a_part));
@@ -134,6 +134,70 @@ fn left_a_part(kind: ServerKind) -> Result<(), Failed> {
     }
     Ok(())
 }
+
+/// The answers to a rename are lost, cut or doubled: it is done, or there is an error, and the names are those that the
+/// server has from that moment on.
+fn broken_rename(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let relay = Relay::start(server.address())?;
+    let url = format!("ftp://{}@127.0.0.1:{}/", server.user, relay.port);
+    let mount = ModelMount::start(&url, server.password, &["tls=off,attr_timeout=60s"])?;
+    let mut wrong = Vec::new();
+    let faults = [
+        Fault::LoseReply,
+        Fault::TruncateReply(5),
+        Fault::DoubleReply,
+        Fault::Drop,
+    ];
+    let mut cases = Vec::new();
+    for verb in ["RNFR", "RNTO"] {
+        cases.extend(faults.map(|fault| (verb, fault, 0)));
+        cases.push((verb, Fault::LoseReply, 2));
+    }
+    cases.push(("RNTO", Fault::LoseReply, MANY));
+    for (verb, fault, refused) in cases {
+        let [from, to] = ["from", "to"].map(|name| format!("{name} {verb} {fault:?} {refused}"));
+        write(&mount.path.join(&from), b"content")?;
+        // The kernel remembers that it is not there.
+        assert!(!mount.path.join(&to).exists());
+        relay.order_at(verb, fault);
+        if refused > 0 {
+            // The question that comes next is lost as well, and so are the next sessions.
+            relay.order_at("CWD", Fault::Refuse(refused));
+        }
+        let renamed = fs::rename(mount.path.join(&from), mount.path.join(&to));
+        if refused == MANY {
+            assert!(
+                renamed.is_err(),
+                "{renamed:?}, and the server cannot be asked"
+            );
+            relay.order(Vec::new());
+        }
+        let are_in = |folder: &Path| [&from, &to].map(|name| folder.join(name).exists());
+        let there = are_in(&server.root);
+        // After an error the kernel is told a moment later.
+        let known = match renamed {
+            Ok(()) => are_in(&mount.path) == there,
+            Err(_) => within(SOON, || are_in(&mount.path) == there),
+        };
+        if !known || (renamed.is_ok() && !there[1]) {
+            let seen = are_in(&mount.path);
+            wrong.push(format!(
+                "{to}: {renamed:?}, shown {seen:?}, there {there:?}"
+            ));
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(format!("{}\n{}", wrong.join("\n"), mount.log()).into());
+    }
+    Ok(())
+}
+
+/// How long it takes at most until the kernel is told, and the server answers again.
+const SOON: Duration = Duration::from_secs(10);
+
+/// More connections than anybody tries.
+const MANY: u32 = 1000;
 
 /// A listing ends properly before its first line, and the server says that it was whole.
 fn cut_at_the_start(kind: ServerKind) -> Result<(), Failed> {

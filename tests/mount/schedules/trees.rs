@@ -181,11 +181,11 @@ fn confirmed(mut then: Tree, op: &Op, seen: &Seen) -> Option<Tree> {
     Some(then)
 }
 
-/// The folder where `op` was done in part: of a new file any part may be there, of a longer one any part of what was
-/// added. What is replaced is whole, before or after.
+/// The folder where `op` was done in part: of a new file, or one that was empty, any part may be there, of a longer one any
+/// part of what was added. What is replaced is whole, before or after.
 fn partly(tree: &Tree, mut then: Tree, op: &Op) -> Tree {
     match op {
-        Op::Put(name, bytes) if !tree.contains_key(name) => {
+        Op::Put(name, bytes) if tree.get(name).is_none_or(|old| old.can_be(b"")) => {
             then.insert(name.clone(), Content::part(bytes));
         }
         Op::Append(name, bytes) => {
