@@ -207,13 +207,15 @@ impl Vfs {
                     outcome => Ok(outcome?),
                 }
             }
-            Plan::Append(base, end) => {
+            Plan::Append(mut base, end) => {
                 // An attempt that failed may have added some of it, or all, and its answer was lost.
                 if end == End::Known && state.sent_to.as_ref() == Some(path) {
                     let resumed = self.remote.resume(path, &source, base.size, wishes).await?;
                     if let Resumed::Done(entry) = resumed {
                         return Ok(entry);
                     }
+                    // Or nothing, and its time is another since: what counts is that the bytes go to their place.
+                    base.modified = None;
                 }
                 staged.note_sent_to(path)?;
                 match self.remote.append(path, &source, base, end, wishes).await {

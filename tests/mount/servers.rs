@@ -537,6 +537,6 @@ const SERVER_LOG: &str = "server.log";
 /// How often a start is tried; each has a new port.
 const ATTEMPTS: usize = 5;
 /// Longest wait for a server to start, or for a condition.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// How long the script may take to end its server, which it kills after one second.
 const STOPPING: Duration = Duration::from_secs(5);

@@ -1,7 +1,8 @@
 //! A link that is pulled for a while, and a daemon that is killed while it sends.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub(super) fn trials(kind: ServerKind) -> Vec<Trial> {
     let mut trials = vec![
         trial("an_upload_goes_on_in_the_next_mount", killed_while_it_sends),
         trial("a_rename_that_breaks_off_is_told_truly", broken_rename),
+        trial("an_append_that_fails_twice_is_made", broken_append),
     ];
     // Who else lets nobody store over a part of one's own?
     if kind == ServerKind::ProftpdDefault {
@@ -154,7 +156,10 @@ fn broken_rename(kind: ServerKind) -> Result<(), Failed> {
         cases.extend(faults.map(|fault| (verb, fault, 0)));
         cases.push((verb, Fault::LoseReply, 2));
     }
-    cases.push(("RNTO", Fault::LoseReply, MANY));
+    if kind == Embedded {
+        // It takes a while.
+        cases.push(("RNTO", Fault::LoseReply, MANY));
+    }
     for (verb, fault, refused) in cases {
         let [from, to] = ["from", "to"].map(|name| format!("{name} {verb} {fault:?} {refused}"));
         write(&mount.path.join(&from), b"content")?;
@@ -198,6 +203,34 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// More connections than anybody tries.
 const MANY: u32 = 1000;
+
+/// Two attempts to add to a file break off as soon as they have begun; the server takes what it has got of them for a
+/// change. Asked once more, it is done.
+fn broken_append(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let relay = Relay::start(server.address())?;
+    let url = format!("ftp://{}@127.0.0.1:{}/", server.user, relay.port);
+    let mount = ModelMount::start(&url, server.password, &["tls=off"])?;
+    let path = mount.path.join("file");
+    let mut wanted = content(20_000, 1).to_vec();
+    write(&path, &wanted)?;
+    let mut file = File::options().append(true).open(&path)?;
+    for round in 0..2 {
+        // Proofs are given in the first.
+        pause(Duration::from_millis(1100));
+        if round > 0 {
+            for _ in 0..2 {
+                relay.order_at("APPE", Fault::LoseReply);
+            }
+        }
+        file.write_all(b"tail")?;
+        wanted.extend(b"tail");
+        let synced = file.sync_all().or_else(|_| file.sync_all());
+        assert!(synced.is_ok(), "{synced:?}\n{}", mount.log());
+        assert!(fs::read(server.root.join("file"))? == wanted);
+    }
+    Ok(())
+}
 
 /// A listing ends properly before its first line, and the server says that it was whole.
 fn cut_at_the_start(kind: ServerKind) -> Result<(), Failed> {
