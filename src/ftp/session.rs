@@ -351,16 +351,22 @@ impl Session {
         self.exchange(Command::bare("NOOP")).await.map(drop)
     }
 
-    fn begin(&mut self, command: &Command) -> Result<()> {
-        if self.state != State::Idle {
-            return Err(Error::new(
-                ErrorKind::Lost,
-                command.to_string(),
-                "the session is busy or gone",
-            ));
-        }
-        self.state = State::Broken;
-        Ok(())
+    /// Nothing is outstanding before `command`, and from now on its answer is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Lost`] where something is: what the server says unasked would be taken for the answer.
+    pub(super) fn begin(&mut self, command: &Command) -> Result<()> {
+        let detail = match self.control.ended() {
+            _ if self.state != State::Idle => "the session is busy or gone".to_owned(),
+            unasked => {
+                self.state = State::Broken;
+                match unasked {
+                    None => return Ok(()),
+                    Some(error) => error.detail().to_owned(),
+                }
+            }
+        };
+        Err(Error::new(ErrorKind::Lost, command.to_string(), detail))
     }
 
     fn settle(&mut self, command: &Command, reply: &Reply) -> Result<()> {

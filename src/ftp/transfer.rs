@@ -444,12 +444,8 @@ impl Session {
         before: Vec<Command>,
         command: Command,
     ) -> Result<Launched> {
+        self.begin(&command)?;
         let operation = command.to_string();
-        if self.state != State::Idle {
-            let detail = "the session is busy or gone";
-            return Err(Error::new(ErrorKind::Lost, operation, detail));
-        }
-        self.state = State::Broken;
         let flight = [before.clone(), vec![command]].concat();
         self.control
             .send(&flight, self.server.config.timeout)

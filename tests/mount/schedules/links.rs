@@ -27,6 +27,7 @@ pub(super) fn trials(kind: ServerKind) -> Vec<Trial> {
         trial("an_upload_goes_on_in_the_next_mount", killed_while_it_sends),
         trial("a_rename_that_breaks_off_is_told_truly", broken_rename),
         trial("an_append_that_fails_twice_is_made", broken_append),
+        trial("what_is_said_twice_answers_nothing_else", doubled_answers),
     ];
     // Who else lets nobody store over a part of one's own?
     if kind == ServerKind::ProftpdDefault {
@@ -229,6 +230,28 @@ fn broken_append(kind: ServerKind) -> Result<(), Failed> {
         assert!(synced.is_ok(), "{synced:?}\n{}", mount.log());
         assert!(fs::read(server.root.join("file"))? == wanted);
     }
+    Ok(())
+}
+
+/// The last answer of a login comes twice: folders that are made then are there.
+fn doubled_answers(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let relay = Relay::start(server.address())?;
+    let url = format!("ftp://{}@127.0.0.1:{}/", server.user, relay.port);
+    let mount = ModelMount::start(&url, server.password, &["tls=off"])?;
+    for round in 0..4 {
+        server.kill_sessions();
+        relay.order_at("TYPE", Fault::DoubleReply);
+        let name = format!("{round}");
+        // An error is true as well.
+        let made = fs::create_dir(mount.path.join(&name));
+        assert!(
+            made.is_err() || server.root.join(&name).is_dir(),
+            "{round}: not there\n{}",
+            mount.log()
+        );
+    }
+    assert!(relay.done().contains_key("doubled reply"));
     Ok(())
 }
 
