@@ -198,17 +198,27 @@ impl Fetch {
         let known_mtime = modified
             .filter(|time| time.precision == Precision::Second)
             .map(|time| time.seconds);
-        let (pool, path) = (&self.content.pool, self.content.path());
-        let asked = on_session!(pool, Retry::Idempotent, session => session.size_and_mtime(&path));
-        match asked {
-            Ok((size, _)) if size != known_size => Err(Error::Stale(path)),
-            Ok((_, Some(mtime))) if known_mtime.is_some_and(|known| known != mtime) => {
-                Err(Error::Stale(path))
-            }
-            Ok(_) => Ok(Known::Same),
-            // A server without SIZE cannot be asked; the size at the end of the transfer tells.
-            Err(error) if error.kind == ErrorKind::NotImplemented => Ok(Known::No),
-            Err(error) => Err(error.into()),
+        let pool = &self.content.pool;
+        loop {
+            let path = self.content.path();
+            let asked =
+                on_session!(pool, Retry::Idempotent, session => session.size_and_mtime(&path));
+            return match asked {
+                Ok((size, _)) if size != known_size => Err(Error::Stale(path)),
+                Ok((_, Some(mtime))) if known_mtime.is_some_and(|known| known != mtime) => {
+                    Err(Error::Stale(path))
+                }
+                Ok(_) => Ok(Known::Same),
+                // A server without SIZE cannot be asked; the size at the end of the transfer tells.
+                Err(error) if error.kind == ErrorKind::NotImplemented => Ok(Known::No),
+                // Asked for by a name that it had until then.
+                Err(error) if error.is_refusal() && self.content.path() != path => continue,
+                Err(error) if matches!(error.kind, ErrorKind::Refused(_)) => {
+                    debug!(%path, %error, "it is not there any more");
+                    Err(Error::Stale(path))
+                }
+                Err(error) => Err(error.into()),
+            };
         }
     }
 

@@ -122,6 +122,7 @@ impl Session {
         self.list_names(dir).await
     }
 
+    /// [`Session::list`] by `MLSD` (RFC 3659 s7).
     async fn list_mlsd(&mut self, dir: &RemotePath) -> Result<Listing> {
         let command = Command::bare("MLSD");
         let cut = |detail| Err(Error::new(ErrorKind::Cut, format!("MLSD of {dir}"), detail));

@@ -317,11 +317,11 @@ impl Crowd {
         let whole = stamped(file, version, length(&head)?);
         let at = usize::try_from(at % whole.len() as u64).map_err(io::Error::other)?;
         let mut part = vec![0; (whole.len() - at).min(5000)];
-        let count = open.read_at(&mut part, at as u64)?;
-        let expected = &whole[at..];
-        check(count == part.len() && expected.starts_with(&part), || {
-            let size = whole.len();
-            format!("byte {at} is not of version {version}: {count} bytes, of {size}")
+        // The kernel gives what it has of it where a later page fails.
+        open.read_exact_at(&mut part, at as u64)?;
+        let (length, size) = (part.len(), whole.len());
+        check(whole[at..].starts_with(&part), || {
+            format!("{length} bytes at {at} are not of version {version}, of {size} bytes")
         })
     }
 

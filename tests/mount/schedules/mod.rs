@@ -3,6 +3,7 @@
 //!
 //! `FTPFS_TEST_SCHEDULES` asks for more schedules on each server than those of a normal run, `FTPFS_TEST_SEED` for others.
 
+mod broken;
 mod late;
 mod links;
 mod load;
@@ -41,6 +42,7 @@ pub fn trials(kind: ServerKind) -> Vec<Trial> {
     modes
         .into_iter()
         .map(trial)
+        .chain(broken::trials(kind))
         .chain(late::trials(kind))
         .chain(links::trials(kind))
         .chain(load::trials(kind))
