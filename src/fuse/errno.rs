@@ -41,9 +41,8 @@ fn remote(error: &cache::Error) -> Errno {
         cache::Error::NotEmpty(_) => Errno::ENOTEMPTY,
         cache::Error::Stale(_) => Errno::ESTALE,
         cache::Error::Unsupported(_) => Errno::EOPNOTSUPP,
-        cache::Error::Denied(_) => Errno::EACCES,
         cache::Error::Local(_) => Errno::EIO,
-        cache::Error::Wire(error) => wire(error.kind),
+        cache::Error::Denied(error) | cache::Error::Wire(error) => wire(error.kind),
     }
 }
 

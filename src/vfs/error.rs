@@ -98,6 +98,9 @@ impl Error {
                             | ErrorKind::Cut
                     )
             }
+            Self::Remote(cache::Error::Denied(error)) => {
+                matches!(error.kind, ErrorKind::Transient(_))
+            }
             _ => false,
         }
     }
