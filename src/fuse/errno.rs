@@ -41,8 +41,13 @@ fn remote(error: &cache::Error) -> Errno {
         cache::Error::NotEmpty(_) => Errno::ENOTEMPTY,
         cache::Error::Stale(_) => Errno::ESTALE,
         cache::Error::Unsupported(_) => Errno::EOPNOTSUPP,
+        // "Local error in processing": it has nothing against it.
+        cache::Error::Denied(error) => match error.kind {
+            ftp::ErrorKind::Transient(_) => Errno::EIO,
+            _ => Errno::EACCES,
+        },
         cache::Error::Local(_) => Errno::EIO,
-        cache::Error::Denied(error) | cache::Error::Wire(error) => wire(error.kind),
+        cache::Error::Wire(error) => wire(error.kind),
     }
 }
 
