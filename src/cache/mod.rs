@@ -44,7 +44,7 @@ pub use blocks::Usage;
 pub use early::{EarlyStore, UntilThen};
 pub use error::{Error, Result};
 pub use listings::{Folder, Item, Patch};
-pub use names::scratch_name;
+pub use names::{is_scratch_name, scratch_name};
 use reader::Bounds;
 pub use reader::{Content, Version};
 pub use uploads::Source;

@@ -83,8 +83,17 @@ pub fn scratch_name(path: &RemotePath) -> RemotePath {
     if getrandom(&mut random, GetRandomFlags::empty()).is_err() {
         random = (std::ptr::from_ref(&random) as usize as u64).to_ne_bytes();
     }
-    let name = format!(".ftpfs-{:016x}", u64::from_ne_bytes(random));
+    let name = format!("{PREFIX}{:016x}", u64::from_ne_bytes(random));
     path.parent()
         .unwrap_or_else(RemotePath::root)
         .join(name.as_bytes())
 }
+
+/// Whether `path` is such a name.
+pub fn is_scratch_name(path: &RemotePath) -> bool {
+    let digits = path.name().strip_prefix(PREFIX.as_bytes());
+    digits.is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// What names of ours begin with.
+const PREFIX: &str = ".ftpfs-";

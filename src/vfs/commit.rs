@@ -196,7 +196,7 @@ impl Vfs {
                         self.replace(ino, path, staged, state).await
                     }
                     // Nor over a part of it that an earlier attempt has left.
-                    Err(cache::Error::Denied(_)) if state.sent_to.as_ref() == Some(path) => {
+                    Err(cache::Error::Denied(_)) if state.sent_to.has(path) => {
                         self.remote.clean(path).await;
                         Ok(self.remote.store(path, &source, wishes).await?)
                     }
@@ -209,7 +209,7 @@ impl Vfs {
             }
             Plan::Append(mut base, end) => {
                 // An attempt that failed may have added some of it, or all, and its answer was lost.
-                if end == End::Known && state.sent_to.as_ref() == Some(path) {
+                if end == End::Known && state.sent_to.has(path) {
                     let resumed = self.remote.resume(path, &source, base.size, wishes).await?;
                     if let Resumed::Done(entry) = resumed {
                         return Ok(entry);

@@ -365,7 +365,10 @@ impl Vfs {
     }
 
     /// The staged file of `ino`, made if there is none, which nobody else changes, sends or lets go while the guard lives.
-    async fn stage_to_change(&self, ino: u64) -> Result<(Arc<Staged>, OwnedMutexGuard<()>)> {
+    pub(super) async fn stage_to_change(
+        &self,
+        ino: u64,
+    ) -> Result<(Arc<Staged>, OwnedMutexGuard<()>)> {
         loop {
             self.stage(ino)?;
             // Let go by the last release meanwhile: what is changed in it then would be lost.

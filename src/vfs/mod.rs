@@ -18,6 +18,8 @@ mod recover;
 mod rename;
 mod setattr;
 mod staging;
+#[cfg(test)]
+mod tests;
 mod unlink;
 mod unsent;
 mod view;

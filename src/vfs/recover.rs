@@ -37,7 +37,7 @@ impl Vfs {
         let resumed: Vec<&RemotePath> = left
             .files
             .values()
-            .filter_map(|pending| pending.sent_to.as_ref())
+            .filter_map(|pending| pending.sent_to.last())
             .collect();
         for (number, change) in left.changes {
             match change {
@@ -99,7 +99,7 @@ impl Vfs {
             Err(error) => return Err(error.into()),
         };
         // A part of it is no sign.
-        let is_ours = pending.sent_to.as_ref() == Some(&pending.path);
+        let is_ours = pending.sent_to.has(&pending.path);
         Ok(match (pending.base, now) {
             (base, None) => base.is_some(),
             (_, Some(_)) if is_ours => false,
@@ -224,9 +224,25 @@ impl Vfs {
         source: &Source,
         wishes: Wishes,
     ) -> Result<Resumed> {
-        let Some(at) = &state.sent_to else {
-            return Ok(Resumed::Nothing);
-        };
+        for at in state.sent_to.newest_first() {
+            match self.resume_at(at, path, state, now, source, wishes).await? {
+                Resumed::Nothing => {}
+                resumed => return Ok(resumed),
+            }
+        }
+        Ok(Resumed::Nothing)
+    }
+
+    /// [`Vfs::resume`], of the part at `at`.
+    async fn resume_at(
+        &self,
+        at: &RemotePath,
+        path: &RemotePath,
+        state: &State,
+        now: Option<Version>,
+        source: &Source,
+        wishes: Wishes,
+    ) -> Result<Resumed> {
         if at != path {
             // Under a name of our own, to take the place of what is at `path` if that is the same.
             let same = state

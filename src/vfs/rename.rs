@@ -192,7 +192,7 @@ impl Vfs {
         };
         let unsent = {
             let state = staged.state();
-            state.changed && state.base.is_none() && state.sent_to.is_none() && !state.restored
+            state.changed && state.base.is_none() && state.sent_to.is_empty() && !state.restored
         };
         let open = |ino: u64| self.with_node(ino, |node| node.handles > 0);
         if !unsent || target.map(|target| open(target.ino)).transpose()? == Some(true) {
@@ -205,7 +205,7 @@ impl Vfs {
                 Some(staged) => staged.state().base,
                 None => self.with_node(target.ino, |node| node.entry.as_ref().map(version))?,
             };
-            let part = |staged: &Arc<Staged>| staged.state().sent_to.is_some();
+            let part = |staged: &Arc<Staged>| !staged.state().sent_to.is_empty();
             if staged_of(target.ino).is_some_and(part) {
                 return Ok(false);
             }

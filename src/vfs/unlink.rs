@@ -98,7 +98,7 @@ impl Vfs {
             // But for a part of it that was left by an upload that broke off.
             Aside::NotOnServer => held
                 .as_ref()
-                .is_some_and(|(staged, _)| staged.state().sent_to.as_ref() == Some(path)),
+                .is_some_and(|(staged, _)| staged.state().sent_to.has(path)),
             Aside::NotNeeded => true,
         };
         if is_there && later {

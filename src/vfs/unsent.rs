@@ -55,7 +55,7 @@ impl Vfs {
                 let staged = self.staged(ino);
                 if let Some(staged) = staged.filter(|staged| staged.content() == content) {
                     let state = staged.state();
-                    (bytes, sent_to) = (state.unsent_bytes(), state.sent_to.clone());
+                    (bytes, sent_to) = (state.unsent_bytes(), state.sent_to.last().cloned());
                 }
             }
             unsent.push(Unsent {
@@ -87,7 +87,7 @@ impl Vfs {
             path,
             what: FILE,
             bytes: state.unsent_bytes(),
-            sent_to: state.sent_to.clone(),
+            sent_to: state.sent_to.last().cloned(),
             resumable: state.outlives(),
             kept: match untold.or_else(|| state.failed.clone()) {
                 Some(error) => Kept::Failed(error),

@@ -49,7 +49,7 @@ impl Vfs {
     }
 
     /// Makes one change on the server.
-    async fn perform(&self, path: &RemotePath, work: &Work) -> Result<()> {
+    pub(super) async fn perform(&self, path: &RemotePath, work: &Work) -> Result<()> {
         debug!(%path, ?work, "behind the user");
         match work {
             Work::Send { ino, content, .. } => self.send_queued(path, *ino, *content).await,

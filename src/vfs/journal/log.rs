@@ -205,7 +205,7 @@ mod tests {
             at_any_end: false,
             mtime: Some(-1),
             mode: None,
-            sent_to: None,
+            sent_to: Default::default(),
             leaving: false,
         }
     }

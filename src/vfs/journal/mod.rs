@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use tracing::{debug, warn};
 
 use log::Log;
-pub use record::{Intent, Left, Pending, Record};
+pub use record::{Intent, Left, Pending, Record, SentTo};
 
 /// The journal of one mount. Cheap to clone.
 #[derive(Clone, Debug)]

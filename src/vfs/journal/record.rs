@@ -7,7 +7,7 @@ use rangemap::RangeSet;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::cache::Version;
+use crate::cache::{Version, is_scratch_name};
 use crate::ftp::RemotePath;
 use crate::ftp::list::Kind;
 
@@ -53,11 +53,46 @@ pub struct Pending {
     pub mtime: Option<i64>,
     /// Permission bits to be set.
     pub mode: Option<u32>,
-    /// Where a part of it may be on the server.
-    pub sent_to: Option<RemotePath>,
+    /// Where parts of it may be on the server.
+    pub sent_to: SentTo,
     /// Whether it was about to lose its name on the server, and may have.
     #[serde(skip)]
     pub leaving: bool,
+}
+
+/// Where parts of a file may be on the server: where it was sent last, and under its own name if it was sent there before.
+///
+/// Other names of ours are not among them: those are cleared away by themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentTo(Vec<RemotePath>);
+
+impl SentTo {
+    /// It is sent to `path` from here on.
+    pub fn add(&mut self, path: RemotePath) {
+        self.0
+            .retain(|other| *other != path && !is_scratch_name(other));
+        self.0.push(path);
+    }
+
+    /// Where it was sent last.
+    pub fn last(&self) -> Option<&RemotePath> {
+        self.0.last()
+    }
+
+    /// Whether a part may be at `path`.
+    pub fn has(&self, path: &RemotePath) -> bool {
+        self.0.contains(path)
+    }
+
+    /// Whether no part is anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// From the last on.
+    pub fn newest_first(&self) -> impl Iterator<Item = &RemotePath> {
+        self.0.iter().rev()
+    }
 }
 
 /// A change of names or attributes that the server has yet to be told.
@@ -104,7 +139,7 @@ impl Left {
             }
             Record::SentTo(content, path) => {
                 if let Some(pending) = self.files.get_mut(&content) {
-                    pending.sent_to = Some(path);
+                    pending.sent_to.add(path);
                 }
             }
             Record::Leaving(content) => {

@@ -93,7 +93,7 @@ impl Staging {
                 closed: false,
                 restored: false,
                 untold: None,
-                sent_to: None,
+                sent_to: Default::default(),
                 begun_early: false,
                 noted: Noted::No,
             },
@@ -308,11 +308,11 @@ impl Staged {
     /// Notes that a part of it may be at `path` on the server from here on.
     pub fn note_sent_to(&self, path: &RemotePath) -> io::Result<()> {
         let mut state = self.state();
-        if state.noted != Noted::No && state.sent_to.as_ref() != Some(path) {
+        if state.noted != Noted::No && state.sent_to.last() != Some(path) {
             self.journal
                 .note(Record::SentTo(self.content.number, path.clone()))?;
         }
-        state.sent_to = Some(path.clone());
+        state.sent_to.add(path.clone());
         Ok(())
     }
 
@@ -355,7 +355,7 @@ impl Staged {
     /// The journal need not have it any more: the server has it, or nobody wants it.
     pub fn settle(&self) {
         let mut state = self.state();
-        state.sent_to = None;
+        state.sent_to = Default::default();
         state.restored = false;
         if std::mem::replace(&mut state.noted, Noted::No) != Noted::No {
             self.journal.note_end(Record::Settled(self.content.number));

@@ -8,8 +8,8 @@ use rangemap::RangeSet;
 
 use super::Noted;
 use crate::cache::Version;
-use crate::ftp::RemotePath;
 use crate::vfs::Error;
+use crate::vfs::journal::SentTo;
 
 /// What a staged file holds, and what of it the server lacks.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ pub struct State {
     pub restored: bool,
     /// Why it could not be sent after its close had succeeded, until somebody is told.
     pub untold: Option<Arc<Error>>,
-    /// Where a part of it may be on the server.
-    pub sent_to: Option<RemotePath>,
+    /// Where parts of it may be on the server.
+    pub sent_to: SentTo,
     /// Whether it was begun to be sent while it is written: that is tried once.
     pub(super) begun_early: bool,
     /// What the journal has of it.

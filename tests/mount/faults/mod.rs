@@ -49,6 +49,12 @@ pub fn trials_of(kind: ServerKind) -> Vec<Trial> {
             held_by_a_lost_upload,
         ));
     }
+    if kind == ServerKind::Vsftpd {
+        trials.push(trial(
+            "what_a_lost_upload_left_is_removed",
+            removed_after_two_attempts,
+        ));
+    }
     trials
 }
 

@@ -1,7 +1,9 @@
 //! Transfers that are cut, refused or killed.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::model_mount::pause;
@@ -91,6 +93,27 @@ pub(super) fn held_by_a_lost_upload(kind: ServerKind) -> Result<(), Failed> {
         left.iter().all(|name| name == "empty" || name == "new"),
         "{left:?}"
     );
+    Ok(())
+}
+
+/// A file is sent under its own name, which is not answered, then under another, which is refused; and removed after that.
+pub(super) fn removed_after_two_attempts(kind: ServerKind) -> Result<(), Failed> {
+    let server = Server::start(kind);
+    let mount = ModelMount::of(&server, &["timeout=2s,writeback"]);
+    // Known by then.
+    shown(&mount.path)?;
+    let held = begun_to_store(&server, "file")?;
+    fs::set_permissions(&server.root, Permissions::from_mode(0o555))?;
+    write(&mount.path.join("file"), b"content")?;
+    let refused = within(DEADLINE, || mount.log().contains("cannot be sent"));
+    assert!(refused, "{}", mount.log());
+    drop(held);
+    fs::set_permissions(&server.root, Permissions::from_mode(0o755))?;
+    assert_eq!(shown(&server.root)?, ["file"], "{}", mount.log());
+    fs::remove_file(mount.path.join("file"))?;
+    let gone = || shown(&server.root).is_ok_and(|left| left.is_empty());
+    assert!(within(DEADLINE, gone), "{}", mount.log());
+    assert!(mount.unsent().is_empty());
     Ok(())
 }
 

@@ -1,0 +1,238 @@
+//! What no schedule meets by itself, over a server in this process: tasks are held at the one point where they once went
+//! wrong, and a mount ends where it seldom does.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use libunftp::ServerBuilder;
+use tokio::net::TcpListener;
+use unftp_sbe_fs::Filesystem;
+
+use super::*;
+use crate::cache::scratch_name;
+use crate::ftp::config::{DataMode, Limits, PasvAddress, Root, Route, Secret, TlsMode, Trust};
+use crate::ftp::list::Lines;
+
+/// A filesystem over a server of its own, without the tasks that send what is queued.
+struct Mounted {
+    vfs: Arc<Vfs>,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Mounted {
+    async fn start(write_back: bool) -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root)?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        tokio::spawn(serve(listener, root));
+        let vfs = Self::connect(port, &folder, write_back).await?;
+        Ok(Self { vfs, port, folder })
+    }
+
+    /// The next mount, after this one was killed.
+    async fn again(self, write_back: bool) -> io::Result<Self> {
+        let Self { vfs, port, folder } = self;
+        drop(vfs);
+        let vfs = Self::connect(port, &folder, write_back).await?;
+        Ok(Self { vfs, port, folder })
+    }
+
+    async fn connect(
+        port: u16,
+        folder: &tempfile::TempDir,
+        write_back: bool,
+    ) -> io::Result<Arc<Vfs>> {
+        let server = ServerConfig {
+            host: "127.0.0.1".to_owned(),
+            port,
+            user: "anonymous".to_owned(),
+            password: Secret::new("nobody@"),
+            account: None,
+            root: Root::Login(Vec::new()),
+            tls: TlsMode::Off,
+            trust: Trust::System,
+            identity: None,
+            private_data: true,
+            connect_timeout: LONG,
+            timeout: LONG,
+            zone: None,
+            data_mode: DataMode::Passive,
+            pasv_address: PasvAddress::Control,
+            active_ports: None,
+            route: Route::default(),
+            limits: Limits::default(),
+            charset: None,
+            lines: Lines::Dropped,
+            active_address: None,
+        };
+        let pool = PoolConfig {
+            max_sessions: 4,
+            idle_timeout: LONG,
+        };
+        let cache = CacheConfig {
+            capacity_bytes: 1 << 20,
+            attr_ttl: LONG,
+        };
+        let config = VfsConfig {
+            uid: 0,
+            gid: 0,
+            file_mode: None,
+            dir_mode: None,
+            umask: None,
+            read_only: false,
+            url: String::new(),
+            staging: folder.path().join("staging"),
+            journal: "journal".to_owned(),
+            write_back,
+        };
+        let vfs = Vfs::connect(server, pool, cache, config).await;
+        Ok(Arc::new(vfs.map_err(io::Error::other)?))
+    }
+
+    /// Where the server has the file `name`.
+    fn there(&self, name: &str) -> PathBuf {
+        self.folder.path().join("root").join(name)
+    }
+
+    /// Makes the file `name`, writes `content` to it and closes it; its inode.
+    async fn write(&self, name: &str, content: &[u8]) -> Result<u64> {
+        let access = Access {
+            write: true,
+            ..Access::default()
+        };
+        let made = self.vfs.create(ROOT, name.as_bytes(), 0o644, access).await;
+        let (attr, opened) = made?;
+        self.vfs.write(opened.fh, 0, content).await?;
+        self.vfs.flush(opened.fh).await?;
+        self.vfs.release(opened.fh).await;
+        Ok(attr.ino)
+    }
+}
+
+async fn serve(listener: TcpListener, root: PathBuf) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let root = root.clone();
+        let storage =
+            move || Filesystem::new(&root).expect("the test's folder outlives its server");
+        let server = ServerBuilder::new(Box::new(storage))
+            .passive_ports(49152..=65535)
+            .build()
+            .expect("all of this is what it takes");
+        tokio::spawn(server.service(stream));
+    }
+}
+
+/// Goes on with `task` until it has to wait; whether it does.
+async fn waits<T>(mut task: Pin<&mut impl Future<Output = T>>) -> bool {
+    poll_fn(|context| Poll::Ready(task.as_mut().poll(context).is_pending())).await
+}
+
+/// Whether `is_so` within a moment, for which this thread does nothing else.
+fn soon(is_so: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < MOMENT {
+        if is_so() {
+            return true;
+        }
+        std::thread::sleep(MOMENT / 100);
+    }
+    false
+}
+
+/// Between the file's removal and the end of its name, whoever is about to send it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_removed_as_it_begins_to_be_sent_stays_away() {
+    let mounted = Mounted::start(true).await.expect("a server");
+    let vfs = mounted.vfs.clone();
+    let ino = mounted.write("file", b"content").await.expect("written");
+    let (_, path, work) = vfs.queue.next().await;
+    let staged = vfs.staged(ino).expect("it is not sent yet");
+    let order = staged.order.clone().lock_owned().await;
+    let remover = vfs.clone();
+    let mut removing = Box::pin(async move { remover.remove_file(ROOT, b"file").await });
+    while !vfs
+        .with_node(ino, |node| node.leaving)
+        .expect("it is there")
+    {
+        assert!(waits(removing.as_mut()).await);
+        tokio::task::yield_now().await;
+    }
+    // In this order they wait for their turn; the first on a thread of its own, which waits for more than tasks may.
+    let runtime = tokio::runtime::Handle::current();
+    let removing = tokio::task::spawn_blocking(move || runtime.block_on(removing));
+    let sender = vfs.clone();
+    let sending = tokio::spawn(async move { sender.perform(&path, &work).await });
+    let came_back = {
+        // The removal comes as far as this.
+        let _held = vfs.overlay();
+        drop(order);
+        soon(|| mounted.there("file").exists())
+    };
+    removing.await.expect("no panic").expect("removed");
+    sending.await.expect("no panic").expect("not sent");
+    assert!(!came_back && !mounted.there("file").exists());
+}
+
+/// Whoever lets go what is sent finds it let go already, and something else in its place.
+#[tokio::test]
+async fn what_is_written_anew_is_not_let_go_with_what_was_sent() {
+    let mounted = Mounted::start(false).await.expect("a server");
+    let vfs = mounted.vfs.clone();
+    let ino = mounted.write("file", b"content").await.expect("written");
+    let (_, order) = vfs.stage_to_change(ino).await.expect("staged");
+    let mut first = pin!(vfs.let_go(ino));
+    let mut second = pin!(vfs.let_go(ino));
+    assert!(waits(first.as_mut()).await && waits(second.as_mut()).await);
+    drop(order);
+    first.await;
+    let (staged, order) = vfs.stage_to_change(ino).await.expect("staged");
+    let held = waits(second.as_mut()).await;
+    staged.truncate(3).expect("cut");
+    vfs.note(ino, &staged, None).expect("noted");
+    drop(order);
+    if held {
+        second.await;
+    }
+    vfs.deliver(ino).await.expect("sent");
+    assert_eq!(std::fs::read(mounted.there("file")).expect("there"), b"con");
+}
+
+/// Sent under its own name, which was not answered, and then under another, within which the mount ends: the part under its
+/// own name is no change of others.
+#[tokio::test]
+async fn a_file_that_was_sent_under_two_names_goes_on() {
+    let mounted = Mounted::start(true).await.expect("a server");
+    let ino = mounted.write("file", b"content").await.expect("written");
+    let scratch = {
+        let staged = mounted.vfs.staged(ino).expect("it is not sent yet");
+        let path = mounted.vfs.path(ino).expect("it has a name");
+        let scratch = scratch_name(&path);
+        staged.note_sent_to(&path).expect("noted");
+        staged.note_sent_to(&scratch).expect("noted");
+        String::from_utf8_lossy(scratch.name()).into_owned()
+    };
+    std::fs::write(mounted.there("file"), b"con").expect("a part");
+    std::fs::write(mounted.there(&scratch), b"co").expect("a part");
+    let mounted = mounted.again(true).await.expect("the next mount");
+    let (_, path, work) = mounted.vfs.queue.next().await;
+    let sent = mounted.vfs.perform(&path, &work).await;
+    sent.expect("sent");
+    let there = std::fs::read_dir(mounted.there("")).expect("there");
+    let names: Vec<_> = there.flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["file"]);
+    let content = std::fs::read(mounted.there("file"));
+    assert_eq!(content.expect("there"), b"content");
+}
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// Many times what sending takes.
+const MOMENT: Duration = Duration::from_millis(500);
