@@ -4,7 +4,7 @@
 
 use super::{Error, Patch, Remote, Result, dir_entry};
 use crate::ftp::list::{Entry, Kind, Modified, Precision};
-use crate::ftp::{self, ErrorKind, RemotePath};
+use crate::ftp::{self, ErrorKind, RemotePath, Wishes};
 use crate::pool::{Purpose, Retry, on_session};
 
 /// How a change ended whose answer may have been lost.
@@ -82,19 +82,29 @@ impl Remote {
     ///
     /// Where the server will not replace, the old file is moved aside, and back if the renaming fails: at every moment
     /// one of the names holds it whole.
-    pub async fn rename(&self, from: &RemotePath, to: &RemotePath, item: &Entry) -> Result<()> {
+    ///
+    /// What is wished of it is set on the way where that costs nothing; what of it is set is said.
+    pub async fn rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        item: &Entry,
+        wishes: Wishes,
+    ) -> Result<Wishes> {
         let replaced = match self.is_aside(to) {
             true => None,
             false => self.stat(to).await?.map(|item| item.entry),
         };
         let replaced = replaced.filter(|entry| entry.kind != Kind::Dir);
+        let mut set = Wishes::default();
         let outcome = match &replaced {
             Some(old) if self.pool().profile().rename_over == Some(false) => {
                 self.rename_aside(from, to, item, old).await
             }
-            _ => match self.rename_once(from, to).await {
-                Ok(()) => {
+            _ => match self.rename_with(from, to, wishes).await {
+                Ok(done) => {
                     self.renamed(from, to, item);
+                    set = done;
                     Ok(())
                 }
                 Err(error @ Error::Denied(_)) => match &replaced {
@@ -112,7 +122,16 @@ impl Remote {
             },
         };
         match outcome {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                let name = || to.name().to_vec();
+                if let Some(mode) = set.mode {
+                    self.patch(to, Patch::Mode(name(), mode));
+                }
+                if let Some(seconds) = set.mtime {
+                    self.patch(to, Patch::Time(name(), seconds));
+                }
+                Ok(set)
+            }
             Err(error) => Err(match self.refused_at(from, &error).await {
                 Some(None) => Error::Absent(from.clone()),
                 _ => error,
@@ -172,12 +191,24 @@ impl Remote {
 
     /// RNFR and RNTO, and nothing else.
     pub async fn rename_once(&self, from: &RemotePath, to: &RemotePath) -> Result<()> {
-        let done = on_session!(self.pool(), Retry::Never, session => session.rename(from, to));
+        let renamed = self.rename_with(from, to, Wishes::default()).await;
+        renamed.map(drop)
+    }
+
+    /// [`Remote::rename_once`], with what is wished in the same flight; what of that is set.
+    async fn rename_with(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        wishes: Wishes,
+    ) -> Result<Wishes> {
+        let done =
+            on_session!(self.pool(), Retry::Never, session => session.rename(from, to, wishes));
         match done {
             // It is done if the old name is gone and the new one is there; a rename is one step on every server.
             Err(error) if error.is_connection() => {
                 match (self.stat_now(from).await, self.stat_now(to).await) {
-                    (Ok(None), Ok(Some(_))) => Ok(()),
+                    (Ok(None), Ok(Some(_))) => Ok(Wishes::default()),
                     (Ok(Some(_)), _) => {
                         let again = self.rename_again(from, to).await;
                         // The first one may have been under way when the server was asked, or this answer was lost too.
@@ -185,7 +216,7 @@ impl Remote {
                             && let (Ok(None), Ok(Some(_))) =
                                 (self.stat_now(from).await, self.stat_now(to).await)
                         {
-                            return Ok(());
+                            return Ok(Wishes::default());
                         }
                         self.understand(from, again).await
                     }
@@ -200,8 +231,9 @@ impl Remote {
         }
     }
 
-    async fn rename_again(&self, from: &RemotePath, to: &RemotePath) -> ftp::Result<()> {
-        on_session!(self.pool(), Retry::Never, session => session.rename(from, to))
+    async fn rename_again(&self, from: &RemotePath, to: &RemotePath) -> ftp::Result<Wishes> {
+        let none = Wishes::default();
+        on_session!(self.pool(), Retry::Never, session => session.rename(from, to, none))
     }
 
     /// What a rename that was done changes in memory.

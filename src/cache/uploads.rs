@@ -245,8 +245,8 @@ impl Remote {
             mode,
             ..stored
         };
-        match self.rename(scratch, path, &entry).await {
-            Ok(()) => Ok(entry),
+        match self.rename(scratch, path, &entry, Wishes::default()).await {
+            Ok(_) => Ok(entry),
             // A server without RNFR leaves no other way; the staged bytes are kept until this has succeeded.
             Err(Error::Unsupported(error)) => {
                 warn!(%path, %error, "the server cannot rename: the file is replaced in place");

@@ -118,6 +118,16 @@ impl Session {
     }
 
     fn after_upload(&self, argument: &[u8], wishes: Wishes) -> Vec<(After, Command)> {
+        let mut after = self.wish_commands(argument, wishes);
+        if self.knows(|profile| profile.size) != Some(false) {
+            let ask = self.size_and_mtime_commands(argument);
+            after.extend(ask.into_iter().map(|command| (After::Ask, command)));
+        }
+        after
+    }
+
+    /// The commands that set what is wished of `argument`, as far as the server has them.
+    fn wish_commands(&self, argument: &[u8], wishes: Wishes) -> Vec<(After, Command)> {
         let mut after = Vec::new();
         if let Some(mode) = wishes.mode
             && let Some(command) = self.mode_command(argument, mode)
@@ -129,10 +139,6 @@ impl Session {
             && let Some(command) = mtime_command(way, argument, &time)
         {
             after.push((After::Mtime, command));
-        }
-        if self.knows(|profile| profile.size) != Some(false) {
-            let ask = self.size_and_mtime_commands(argument);
-            after.extend(ask.into_iter().map(|command| (After::Ask, command)));
         }
         after
     }
@@ -210,11 +216,34 @@ impl Session {
     }
 
     /// Renames `from` to `to`, by `RNFR` and `RNTO`; whether an existing `to` is replaced is the server's choice.
-    pub async fn rename(&mut self, from: &RemotePath, to: &RemotePath) -> Result<()> {
+    ///
+    /// What is wished of it is set before that, in the same flight, where the server takes flights; what of it is set is
+    /// said.
+    pub async fn rename(
+        &mut self,
+        from: &RemotePath,
+        to: &RemotePath,
+        wishes: Wishes,
+    ) -> Result<Wishes> {
         let (from, to) = self.rename_arguments(from, to).await?;
-        let commands = vec![Command::new("RNFR", from), Command::new("RNTO", to)];
-        let operations: Vec<String> = commands.iter().map(Command::to_string).collect();
-        let replies = self.exchange_all(commands).await?;
+        let mut before = self.wish_commands(&from, wishes);
+        if !before.is_empty() && !self.may_pipeline().await? {
+            before.clear();
+        }
+        let (kinds, mut commands): (Vec<After>, Vec<Command>) = before.into_iter().unzip();
+        let rename = vec![Command::new("RNFR", from), Command::new("RNTO", to)];
+        let operations: Vec<String> = rename.iter().map(Command::to_string).collect();
+        commands.extend(rename);
+        let mut replies = self.exchange_all(commands).await?;
+        let mut set = Wishes::default();
+        for (kind, reply) in kinds.iter().zip(&replies) {
+            match kind {
+                After::Mode => set.mode = wishes.mode.filter(|_| reply.is_success()),
+                After::Mtime => set.mtime = wishes.mtime.filter(|_| reply.is_success()),
+                After::Ask => {}
+            }
+        }
+        replies.drain(..kinds.len());
         // "Bad sequence" (RFC 959 s4.2.1) is no answer to RNFR: ftp-srv 4.6 begins with what comes in the next packet
         // before it has answered the last one.
         if replies[0].code == 503 {
@@ -228,7 +257,7 @@ impl Session {
             return Err(Error::from_reply(&operations[0], &replies[0]));
         }
         match replies.get(1) {
-            Some(reply) if reply.is_success() => Ok(()),
+            Some(reply) if reply.is_success() => Ok(set),
             Some(reply) => Err(Error::from_reply(&operations[1], reply)),
             None => Err(Error::from_reply(&operations[0], &replies[0])),
         }
@@ -264,13 +293,7 @@ impl Session {
 
     /// The command that sets permission bits; `None` where the server has none.
     fn mode_command(&self, argument: &[u8], mode: u32) -> Option<Command> {
-        let by_fact = |profile: &Profile| {
-            profile
-                .features
-                .iter()
-                .any(|f| f.starts_with("MFF ") && f.contains("UNIX.MODE"))
-        };
-        if self.server.with_profile(|profile| by_fact(profile)) {
+        if self.knows(Profile::sets_mode_by_fact) {
             let text = [format!("UNIX.mode=0{mode:o}; ").as_bytes(), argument].concat();
             return Some(Command::new("MFF", text));
         }
@@ -442,7 +465,7 @@ pub(super) fn read_size(reply: &Reply) -> Result<u64> {
 /// Size in bytes, and time of modification in Unix seconds where the server says it.
 pub type SizeAndTime = (u64, Option<i64>);
 
-/// What is to be set right behind an upload.
+/// What is to be set in one flight with something else.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes {
     /// Permission bits.
@@ -466,7 +489,7 @@ pub struct Confirmed {
     pub clock_learned: bool,
 }
 
-/// What a command behind an upload is for.
+/// What a command beside an upload or a rename is for.
 enum After {
     Mode,
     Mtime,

@@ -177,6 +177,22 @@ impl Profile {
             && dir.parts().all(|part| !part.starts_with(b"-"))
     }
 
+    /// Whether permission bits are a fact that can be set, by `MFF`.
+    pub fn sets_mode_by_fact(&self) -> bool {
+        let mut features = self.features.iter();
+        features.any(|feature| feature.starts_with("MFF ") && feature.contains("UNIX.MODE"))
+    }
+
+    /// Whether the server has set permission bits, or says that it can.
+    pub fn sets_modes(&self) -> bool {
+        self.chmod == Some(true) || self.sets_mode_by_fact()
+    }
+
+    /// Whether the server has set times of modification, as they were meant.
+    pub fn sets_times(&self) -> bool {
+        !matches!(self.set_mtime, None | Some(SetMtime::Never)) && !self.needs_clock()
+    }
+
     /// Whether setting a time needs the zone of `MDTM`, and that is still to be asked for.
     pub fn needs_clock(&self) -> bool {
         let by_mdtm = matches!(self.set_mtime, None | Some(SetMtime::Mdtm));

@@ -137,7 +137,8 @@ async fn rename_over(
     source: &Source,
 ) -> Result<()> {
     let entry = remote.store(from, source, Wishes::default()).await?;
-    remote.rename(from, to, &entry).await
+    let none = Wishes::default();
+    remote.rename(from, to, &entry, none).await.map(drop)
 }
 
 /// Removes what is in `folder`, and it.

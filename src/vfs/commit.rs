@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
@@ -101,6 +102,7 @@ impl Vfs {
             self.with_node(ino, |node| {
                 node.entry = Some(entry);
                 node.cached = Some(now);
+                node.stored = Some(Instant::now());
             })?;
             staged.committed(now);
             if now.size != state.size {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::staging::Staged;
 use crate::cache::Version;
@@ -38,6 +39,8 @@ pub struct Node {
     pub staged: Option<Arc<Staged>>,
     /// The version whose pages the kernel may have cached.
     pub cached: Option<Version>,
+    /// When the server was last known to have got content of it.
+    pub stored: Option<Instant>,
     /// It is about to lose its name, and cannot be opened meanwhile.
     pub leaving: bool,
     /// It has no name any more.
@@ -298,6 +301,7 @@ impl Node {
             entry: None,
             staged: None,
             cached: None,
+            stored: None,
             leaving: false,
             unlinked: false,
             kept_at: None,

@@ -351,11 +351,15 @@ impl Vfs {
     /// One that loses its name stays as it was: at the name there may already be what takes its place, and the kernel would
     /// cut what is open to the size of that.
     fn learn(&self, ino: u64, path: &RemotePath, item: &Item) -> Attr {
+        // What is queued is not the server's word yet: a file's time is a part of its version.
+        let is_word = item.entry.kind != Kind::File || self.queue.view(path).is_clear();
         let last = self.inodes().get_mut(ino).and_then(|node| {
             if node.leaving || node.unlinked || node.kept_at.is_some() {
                 return node.entry.clone();
             }
-            node.entry = Some(item.entry.clone());
+            if is_word {
+                node.entry = Some(item.entry.clone());
+            }
             None
         });
         match last {

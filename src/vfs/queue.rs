@@ -265,6 +265,51 @@ impl Queue {
         Some(number)
     }
 
+    /// All that is queued for `path`, to be done with something else, if that is nothing but attributes and nothing else bears
+    /// on it: by rising number. Ended by [`Queue::end`] of each from the last on, or by [`Queue::leave`].
+    pub fn take_attributes(&self, path: &RemotePath) -> Vec<(u64, Work)> {
+        let mut state = self.state();
+        let numbers: Vec<u64> = state.bearing_on(path).collect();
+        let queued = numbers
+            .iter()
+            .filter_map(|number| state.changes.get(number));
+        let all = queued.clone().all(|queued| {
+            let sets = matches!(queued.work, Work::SetMode(..) | Work::SetMtime(..));
+            sets && queued.path == *path && !queued.running && queued.resting.is_none()
+        });
+        if !all {
+            return Vec::new();
+        }
+        let taken: Vec<(u64, Work)> = numbers
+            .iter()
+            .zip(queued)
+            .map(|(&number, queued)| (number, queued.work.clone()))
+            .collect();
+        for number in numbers {
+            state.release(number);
+            state.ready.remove(&number);
+            if let Some(queued) = state.changes.get_mut(&number) {
+                queued.running = true;
+            }
+        }
+        taken
+    }
+
+    /// What was taken by [`Queue::take_attributes`] is done in its turn after all.
+    pub fn leave(&self, numbers: impl Iterator<Item = u64>) {
+        let mut state = self.state();
+        for number in numbers {
+            if let Some(queued) = state.changes.get_mut(&number) {
+                queued.running = false;
+                if queued.waits_for == 0 {
+                    state.ready.insert(number);
+                }
+            }
+        }
+        drop(state);
+        self.ready.notify_one();
+    }
+
     /// Whether the content `own` is queued to be sent to `path`.
     pub fn has_send(&self, path: &RemotePath, own: u64) -> bool {
         let state = self.state();

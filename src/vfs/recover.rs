@@ -57,7 +57,7 @@ impl Vfs {
                     self.remote.hide(&own);
                     self.staging.journal().note_end(Record::Done(number));
                 }
-                change => self.queue_left(number, change),
+                change => self.queue_left(number, change).await?,
             }
         }
         for (content, pending) in left.files {
@@ -108,7 +108,7 @@ impl Vfs {
         })
     }
 
-    fn queue_left(&self, number: u64, change: Intent) {
+    async fn queue_left(&self, number: u64, change: Intent) -> Result<()> {
         match change {
             Intent::MakeDir(path, mode) => {
                 let entry = Entry {
@@ -124,13 +124,23 @@ impl Vfs {
             // Done before anything is shown.
             Intent::PutBack(..) | Intent::KeepDir(_) => {}
             Intent::SetMode(path, mode) => {
-                let ino = self.intern_path(&path, Kind::Dir);
+                let ino = self.intern_path(&path, self.kind_left(&path).await?);
                 self.queue.add(number, &path, Work::SetMode(ino, mode));
             }
             Intent::SetMtime(path, seconds) => {
-                let ino = self.intern_path(&path, Kind::Dir);
+                let ino = self.intern_path(&path, self.kind_left(&path).await?);
                 self.queue.add(number, &path, Work::SetMtime(ino, seconds));
             }
+        }
+        Ok(())
+    }
+
+    /// What is at `path`, whose attributes are to be set; where the server has nothing yet, a folder that is to be made.
+    async fn kind_left(&self, path: &RemotePath) -> Result<Kind> {
+        match self.remote.stat(path).await {
+            Ok(item) => Ok(item.map_or(Kind::Dir, |item| item.entry.kind)),
+            Err(cache::Error::Absent(_) | cache::Error::NotDir(_)) => Ok(Kind::Dir),
+            Err(error) => Err(error.into()),
         }
     }
 

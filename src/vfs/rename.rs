@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::attr::version;
 use super::journal::{Intent, Record};
 use super::namespace::check_name;
+use super::queue::Work;
 use super::staging::Staged;
 use super::unlink::Aside;
 use super::{Attr, Error, Result, Vfs};
 use crate::cache::Version;
-use crate::ftp::RemotePath;
 use crate::ftp::list::Kind;
+use crate::ftp::{RemotePath, Wishes};
 
 /// What a rename does about something that has the new name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,65 @@ pub enum Replace {
     Yes,
     /// The rename fails.
     No,
+}
+
+/// Attributes that are queued for what is renamed: set in the same flight. Dropped, they are set in their turn at the old
+/// name.
+struct Carried<'a> {
+    vfs: &'a Vfs,
+    works: Vec<(u64, Work)>,
+}
+
+impl Carried<'_> {
+    /// What they come to.
+    fn wishes(&self) -> Wishes {
+        let mut wishes = Wishes::default();
+        for (_, work) in &self.works {
+            match work {
+                Work::SetMode(_, mode) => wishes.mode = Some(*mode),
+                Work::SetMtime(_, seconds) => wishes.mtime = Some(*seconds),
+                _ => {}
+            }
+        }
+        wishes
+    }
+
+    /// It was renamed `to`, and these are `set`; those that are not are queued there.
+    async fn land(&mut self, ino: u64, to: &RemotePath, set: Wishes) {
+        let (queue, journal) = (&self.vfs.queue, self.vfs.staging.journal());
+        let carried = std::mem::take(&mut self.works);
+        if carried.is_empty() {
+            return;
+        }
+        for (_, work) in &carried {
+            let unset = match work {
+                Work::SetMode(_, mode) if set.mode.is_none() => Intent::SetMode(to.clone(), *mode),
+                Work::SetMtime(_, seconds) if set.mtime.is_none() => {
+                    Intent::SetMtime(to.clone(), *seconds)
+                }
+                _ => continue,
+            };
+            let number = queue.number();
+            journal.note_end(Record::Queued(number, unset));
+            queue.add(number, to, work.clone());
+        }
+        if let Err(error) = self.vfs.refresh(ino, to).await {
+            debug!(%to, %error, "not looked at again");
+        }
+        // The kernel's pages are those of the same content, whose version may have another time now.
+        self.vfs.carry_version(ino);
+        for (number, _) in carried.into_iter().rev() {
+            journal.note_end(Record::Done(number));
+            queue.end(number);
+        }
+    }
+}
+
+impl Drop for Carried<'_> {
+    fn drop(&mut self) {
+        let numbers = self.works.iter().map(|(number, _)| *number);
+        self.vfs.queue.leave(numbers);
+    }
 }
 
 /// What had the name that a rename takes.
@@ -76,14 +136,19 @@ impl Vfs {
         {
             return Ok(());
         }
-        // What is queued has the paths of now.
-        self.settled(&from).await?;
+        // What is queued has the paths of now; attributes alone go with it.
+        let mut carried = self.carry(&from);
+        if carried.works.is_empty() {
+            self.settled(&from).await?;
+        }
         self.settled(&to).await?;
         let (_shared, _alone) = match source.kind {
             Kind::Dir => (None, Some(self.names.write().await)),
             _ => (Some(self.names.read().await), None),
         };
-        self.settled(&from).await?;
+        if carried.works.is_empty() {
+            self.settled(&from).await?;
+        }
         self.settled(&to).await?;
         self.remote.at_rest(&from).await;
         self.remote.at_rest(&to).await;
@@ -112,18 +177,23 @@ impl Vfs {
             if let Some((staged, _)) = &unsent {
                 staged.note_leaving()?;
             }
-            Ok(self.remote.rename(&from, &to, &item.entry).await?)
+            let renamed = self
+                .remote
+                .rename(&from, &to, &item.entry, carried.wishes());
+            Ok(renamed.await?)
         };
-        let renamed = renamed.await;
-        if renamed.is_err() {
-            if let (Some(target), Some(replaced)) = (target, replaced) {
-                self.take_back(target, &to, replaced).await;
+        let set = match renamed.await {
+            Ok(set) => set,
+            Err(error) => {
+                if let (Some(target), Some(replaced)) = (target, replaced) {
+                    self.take_back(target, &to, replaced).await;
+                }
+                if let Some((staged, _)) = &unsent {
+                    staged.note_staying(&to)?;
+                }
+                return Err(error);
             }
-            if let Some((staged, _)) = &unsent {
-                staged.note_staying(&to)?;
-            }
-            return renamed;
-        }
+        };
         if let Some(Replaced::File(Aside::Kept { kept, .. })) = &replaced {
             // It has lost its name for good.
             self.remote.hide(kept);
@@ -139,6 +209,7 @@ impl Vfs {
             self.remote.moved(source.ino, &to);
         }
         drop(moving);
+        carried.land(source.ino, &to, set).await;
         if let (Some(target), Some(replaced)) = (target, replaced) {
             self.discard_staged(target.ino);
             match replaced {
@@ -149,6 +220,14 @@ impl Vfs {
         self.touch_dir(parent);
         self.touch_dir(new_parent);
         Ok(())
+    }
+
+    /// Takes the attributes that are queued for `path`, and nothing else, along.
+    fn carry(&self, path: &RemotePath) -> Carried<'_> {
+        Carried {
+            vfs: self,
+            works: self.queue.take_attributes(path),
+        }
     }
 
     /// Renames a file that the server has nothing of yet, here alone: it is sent to its new name. `false` where that cannot

@@ -1,6 +1,6 @@
 //! Changing attributes.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::journal::Intent;
 use super::queue::Work;
@@ -93,7 +93,12 @@ impl Vfs {
         let Some(path) = self.named_path(ino) else {
             return Ok(());
         };
-        if self.is_set_later(ino) {
+        let known = || {
+            self.remote
+                .pool()
+                .with_profile(|profile| profile.sets_modes())
+        };
+        if self.is_set_later(ino, known) {
             let change = Intent::SetMode(path.clone(), mode);
             return self
                 .queue_change(&path, change, Work::SetMode(ino, mode))
@@ -115,7 +120,12 @@ impl Vfs {
         let Some(path) = self.named_path(ino) else {
             return Ok(());
         };
-        if self.is_set_later(ino) {
+        let known = || {
+            self.remote
+                .pool()
+                .with_profile(|profile| profile.sets_times())
+        };
+        if self.is_set_later(ino, known) {
             let change = Intent::SetMtime(path.clone(), seconds);
             return self
                 .queue_change(&path, change, Work::SetMtime(ino, seconds))
@@ -125,10 +135,20 @@ impl Vfs {
         self.send_mtime(ino, &path, seconds).await
     }
 
-    /// Whether attributes of `ino` are set behind the user: those of folders, which come after all that is in them.
-    fn is_set_later(&self, ino: u64) -> bool {
-        let is_dir = matches!(self.with_node(ino, |node| node.kind), Ok(Kind::Dir));
-        self.config.write_back && is_dir && ino != super::ROOT
+    /// Whether attributes of `ino` are set behind the user, in a moment: those of a file that we have stored just now, if
+    /// they are `known` to be taken, since what copies files sets one after another, and then renames it, all of which is
+    /// one flight; and with write-back those of folders, which come after all that is in them.
+    fn is_set_later(&self, ino: u64, known: impl FnOnce() -> bool) -> bool {
+        // Of an open file the server's word is shown.
+        let node = self.with_node(ino, |node| {
+            let closed = node.staged.is_none();
+            (node.kind, node.stored.filter(|_| closed))
+        });
+        match node {
+            Ok((Kind::Dir, _)) => self.config.write_back && ino != super::ROOT,
+            Ok((Kind::File, Some(stored))) => stored.elapsed() < JUST_NOW && known(),
+            _ => false,
+        }
     }
 
     pub(super) async fn send_mode(&self, ino: u64, path: &RemotePath, mode: u32) -> Result<()> {
@@ -173,7 +193,7 @@ impl Vfs {
         Ok(())
     }
 
-    async fn refresh(&self, ino: u64, path: &RemotePath) -> Result<()> {
+    pub(super) async fn refresh(&self, ino: u64, path: &RemotePath) -> Result<()> {
         if ino != super::ROOT
             && let Some(item) = self.remote.stat(path).await?
         {
@@ -183,3 +203,6 @@ impl Vfs {
         Ok(())
     }
 }
+
+/// How long a file counts as stored just now.
+const JUST_NOW: Duration = Duration::from_secs(1);

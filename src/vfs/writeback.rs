@@ -142,7 +142,13 @@ impl Vfs {
     pub(super) async fn deliver(&self, ino: u64) -> Result<()> {
         match self.config.write_back {
             true => self.acknowledge(ino).await,
-            false => self.commit(ino).await,
+            false => {
+                // Set before it was written to.
+                if let Some(path) = self.named_path(ino) {
+                    self.settled(&path).await?;
+                }
+                self.commit(ino).await
+            }
         }
     }
 
@@ -201,7 +207,11 @@ impl Vfs {
     /// Queues what is staged for `ino` to be sent to `path`, by its `number` in the order: the journal has it by then.
     pub(super) fn queue_noted(&self, number: u64, ino: u64, staged: &Staged, path: &RemotePath) {
         staged.state().closed = true;
-        let work = self.work_of(ino, staged);
+        self.queue_in_a_moment(number, path, self.work_of(ino, staged));
+    }
+
+    /// Queues `work`, left alone for a moment: what comes next may go with it, or make it another.
+    fn queue_in_a_moment(&self, number: u64, path: &RemotePath, work: Work) {
         self.queue.add_held(number, path, work);
         let queue = self.queue.clone();
         tokio::spawn(async move {
@@ -238,7 +248,10 @@ impl Vfs {
             journal.note_end(Record::Done(number));
             return Err(error.into());
         }
-        self.queue.add(number, path, work);
+        match work {
+            Work::SetMode(..) | Work::SetMtime(..) => self.queue_in_a_moment(number, path, work),
+            work => self.queue.add(number, path, work),
+        }
         self.not_too_much().await
     }
 
@@ -322,8 +335,8 @@ impl Vfs {
     }
 }
 
-/// How long a closed file waits before it is sent: programs that write a file under another name rename it at once, and
-/// then it is sent to its right name alone.
+/// How long a closed file waits before it is sent, and so do its attributes: programs that write a file under another name
+/// rename it at once, and then it is sent to its right name alone, or all of that in one flight.
 const MOMENT: Duration = Duration::from_millis(30);
 
 /// Changes queued at most: some 20 MB of memory; those who make more wait.
