@@ -125,6 +125,13 @@ impl Overlay {
         }
     }
 
+    /// Forgets the permission bits kept for `path`, which are to be others.
+    pub fn forget_mode(&mut self, path: &RemotePath) {
+        if let Some(kept) = self.kept.get_mut(path) {
+            kept.mode = None;
+        }
+    }
+
     /// Forgets what is kept for `path` and below it.
     pub fn forget(&mut self, path: &RemotePath) {
         if !self.kept.is_empty() {

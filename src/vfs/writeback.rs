@@ -248,6 +248,12 @@ impl Vfs {
             journal.note_end(Record::Done(number));
             return Err(error.into());
         }
+        // What was kept here because the server could not be told is of the past.
+        match work {
+            Work::SetMode(..) => self.overlay().forget_mode(path),
+            Work::SetMtime(..) => self.overlay().forget_times(path),
+            _ => {}
+        }
         match work {
             Work::SetMode(..) | Work::SetMtime(..) => self.queue_in_a_moment(number, path, work),
             work => self.queue.add(number, path, work),

@@ -1,7 +1,10 @@
 //! What the server refuses after it was acknowledged, and what it has changed by the time that it is sent.
 
+use std::fs::{FileTimes, Permissions};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Stdio;
+use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::system::with_own_mounts;
@@ -200,5 +203,49 @@ pub(super) fn appended_unheard() -> Result<(), Failed> {
     assert!(within(DEADLINE, sent), "{}", mount.log());
     assert!(has(b"before\nfirst\nsecond\n"));
     assert_eq!(fs::read(&path)?, b"before\nfirst\nsecond\n");
+    Ok(())
+}
+
+/// Files are written under another name, get their times and bits, and are renamed, as rsync does it. These go with the
+/// rename; where they are refused, the file has its name for all that, and they are shown; and where the mount ends before
+/// the rename, the next one sets them.
+pub(super) fn attributes_behind_a_close() -> Result<(), Failed> {
+    let odd = Odd::start();
+    let mount = ModelMount::of_odd(&odd, &[]);
+    let written = |name: &str| -> io::Result<_> {
+        let path = mount.path.join(format!(".{name}"));
+        write(&path, b"content")?;
+        let time = UNIX_EPOCH + Duration::from_secs(1_577_836_800);
+        let read = File::open(&path)?;
+        read.set_times(FileTimes::new().set_modified(time))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o640))?;
+        Ok(path)
+    };
+    let there = |name: &str| {
+        let node = odd.node(name).map(|node| (node.modified, node.mode));
+        node == Some((b"20200101000000".to_vec(), 0o640))
+    };
+    // How they are set is learned by the first.
+    for name in ["first", "second"] {
+        odd.forget();
+        fs::rename(written(name)?, mount.path.join(name))?;
+        let verbs = verbs(&odd);
+        let among = |verb: &&str| ["MFMT", "SITE", "RNFR", "RNTO"].contains(verb);
+        let sent = verbs.iter().map(String::as_str).filter(among).rev();
+        let mut last: Vec<&str> = sent.take(4).collect();
+        last[2..].sort_unstable();
+        assert_eq!(last, ["RNTO", "RNFR", "MFMT", "SITE"], "{verbs:?}");
+        assert!(there(&format!("/{name}")), "{verbs:?}");
+    }
+    odd.refuse("SITE", 550);
+    fs::rename(written("third")?, mount.path.join("third"))?;
+    let shown = || fs::metadata(mount.path.join("third")).is_ok_and(|now| now.mode() == 0o100_640);
+    assert!(shown(), "{}", mount.log());
+    assert_eq!(odd.node("/third").map(|node| node.mode), Some(0o644));
+    odd.heal("SITE");
+    written("fourth")?;
+    mount.kill();
+    mount.start_again()?;
+    assert!(within(DEADLINE, || there("/.fourth")), "{}", mount.log());
     Ok(())
 }

@@ -109,6 +109,10 @@ pub fn trials() -> Vec<Trial> {
         trial("replies_of_any_shape", replies_of_any_shape),
         trial("fewer_sessions_than_wanted", fewer_sessions),
         trial("round_trips_are_few", round_trips),
+        trial(
+            "attributes_set_behind_a_close_go_with_a_rename",
+            attributes_behind_a_close,
+        ),
     ]
 }
 
