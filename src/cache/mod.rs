@@ -125,7 +125,7 @@ impl Remote {
                 tidying: Arc::default(),
                 bounds: Bounds {
                     window_bytes: (capacity / 16).min(LONGEST_WINDOW),
-                    lanes_bytes: capacity / 4 * 3,
+                    lanes_bytes: capacity / 8 * 7,
                 },
             }),
         }

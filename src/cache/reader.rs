@@ -303,18 +303,22 @@ impl Content {
         }
         let lanes = pool.lanes() as u64;
         let from = next.map_or(end, |next| next + state.segment);
-        // The reader's own stream takes a part as well, but for what follows the last lane.
-        let parts = lanes + u64::from(next.is_none());
+        // The reader's own stream, which is at full speed by now, takes half as much again; but for what follows the last
+        // lane.
+        let own_halves = if next.is_none() { 3 } else { 0 };
         let rest = self.version.size.saturating_sub(from);
         let most = self.bounds.lanes_bytes / lanes.max(1);
-        let segment = (rest / parts.max(1)).min(most);
+        let segment = (rest * 2 / (lanes * 2 + own_halves).max(1)).min(most);
         if lanes == 0 || segment < SHORTEST_SEGMENT {
             return;
         }
         state.segment = segment;
         for lane in 0..lanes {
-            let start = from + segment * (lane + u64::from(next.is_none()));
-            let limit = (start + segment).min(self.version.size);
+            let start = from + segment * own_halves / 2 + segment * lane;
+            let limit = match self.version.size.saturating_sub(start + segment) {
+                ..=SMALL_REST => self.version.size,
+                _ => start + segment,
+            };
             // Each once: what is dropped before it is read comes by the usual way.
             if start < limit && state.lanes.insert(start) {
                 self.start(state, start, start, limit, true);

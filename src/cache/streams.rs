@@ -33,6 +33,8 @@ pub(super) struct Cursor {
     pub(super) ahead: u64,
     /// How much it has read, one part behind the other.
     pub(super) run: u64,
+    /// How much that has to be before it is taken to go on.
+    pub(super) enough: u64,
 }
 
 #[derive(Debug)]
@@ -88,8 +90,18 @@ impl Streams {
         if self.cursors.len() >= CURSORS {
             self.cursors.pop_front();
         }
+        let enough = match (&known, offset) {
+            (Some(cursor), _) => cursor.enough,
+            (None, 0) => HEAD,
+            (None, _) => PART,
+        };
         let run = known.map_or(0, |cursor| cursor.run) + (end - offset);
-        let cursor = Cursor { end, ahead, run };
+        let cursor = Cursor {
+            end,
+            ahead,
+            run,
+            enough,
+        };
         let trusted = cursor.trusted();
         self.cursors.push_back(cursor);
         trusted
@@ -97,11 +109,11 @@ impl Streams {
 }
 
 impl Cursor {
-    /// How far to read ahead of it: little as long as it may be after the head of the file alone.
+    /// How far to read ahead of it: little as long as it may be after the head of the file, or a part of it, alone.
     fn trusted(&self) -> u64 {
-        match self.run {
-            HEAD.. => self.ahead,
-            run => self.ahead.min(run / 4),
+        match self.run >= self.enough {
+            true => self.ahead,
+            false => self.ahead.min(self.run / 4),
         }
     }
 }
@@ -115,6 +127,9 @@ const FIRST_AHEAD: u64 = 512 << 10;
 /// What programs read that want to know what a file is, a thumbnail of it, or its title: the kernel reads ahead of them as
 /// well, so that they ask us for some three times what they want.
 const HEAD: u64 = 1 << 20;
+
+/// What programs read that began within the file and may want a part of it: a chapter, a record, a piece of a download.
+const PART: u64 = 4 << 20;
 
 /// Readers of one file that are told apart.
 const CURSORS: usize = 64;
