@@ -12,7 +12,7 @@ use tracing::debug;
 use super::names::scratch_name;
 use super::uploads::{ATTEMPTS, is_lost};
 use super::{Error, Remote, Result};
-use crate::ftp::{self, ErrorKind, Profile, RemotePath, UploadKind, Wishes};
+use crate::ftp::{self, Confirmed, ErrorKind, Profile, RemotePath, UploadKind, Wishes};
 use crate::pool::{Download, Unconfirmed, Upload};
 
 /// What is proved.
@@ -151,8 +151,13 @@ impl Remote {
     async fn does(&self, proof: Proof, scratch: &RemotePath) -> Result<bool> {
         let (first, kind, then, wanted) = proof.steps();
         self.send_whole(scratch, UploadKind::Store, first).await?;
-        self.send_whole(scratch, kind, then).await?;
-        Ok(self.beginning(scratch).await? == wanted)
+        let sent = self.send_whole(scratch, kind, then).await?;
+        // Where the size is known, what is there shows without the end of the transfer.
+        let enough = match sent.found {
+            Some((size, _)) if size == wanted.len() as u64 => wanted.len(),
+            _ => LONGEST,
+        };
+        Ok(self.beginning(scratch, enough).await? == wanted)
     }
 
     /// Whether a file is left as it was where an upload into it breaks off.
@@ -175,12 +180,12 @@ impl Remote {
         upload.cut().await;
         let round_trip = self.pool().with_profile(|profile| profile.round_trip);
         tokio::time::sleep(UNDOING.saturating_sub(round_trip.unwrap_or_default())).await;
-        let left = self.beginning(scratch).await;
-        debug!(?left, "after a cut");
         let untouched = match kind {
             UploadKind::Range(start) => &there[..start.get() as usize],
             _ => there,
         };
+        let left = self.beginning(scratch, untouched.len()).await;
+        debug!(?left, "after a cut");
         let outlives = match left {
             Ok(left) => left.starts_with(untouched),
             Err(Error::Wire(error)) if error.is_refusal() => false,
@@ -191,7 +196,12 @@ impl Remote {
         Ok(outlives)
     }
 
-    async fn send_whole(&self, scratch: &RemotePath, kind: UploadKind, bytes: &[u8]) -> Result<()> {
+    async fn send_whole(
+        &self,
+        scratch: &RemotePath,
+        kind: UploadKind,
+        bytes: &[u8],
+    ) -> Result<Confirmed> {
         let outcome = async {
             let mut upload = Upload::open(self.pool(), scratch, kind).await?;
             upload.send(bytes).await?;
@@ -199,17 +209,16 @@ impl Remote {
             finished.map_err(Unconfirmed::into_error)
         };
         let outcome = outcome.await;
-        self.understand(scratch, outcome).await?;
-        Ok(())
+        self.understand(scratch, outcome).await
     }
 
-    /// The first bytes of the file `scratch`, which has few.
-    async fn beginning(&self, scratch: &RemotePath) -> Result<BytesMut> {
+    /// The first bytes of the file `scratch`, `enough` of them or as many as it has.
+    async fn beginning(&self, scratch: &RemotePath, enough: usize) -> Result<BytesMut> {
         let mut download = Download::open(self.pool(), scratch, 0).await?;
         let mut content = BytesMut::new();
         loop {
             content.reserve(LONGEST);
-            if download.receive(&mut content).await? == 0 || content.len() > LONGEST {
+            if download.receive(&mut content).await? == 0 || content.len() >= enough {
                 return Ok(content);
             }
         }
