@@ -132,6 +132,7 @@ impl Vfs {
                 snapshot = self.snapshot(ino).await?;
             }
             let snapshot = snapshot.clone();
+            let path = snapshot.path.clone();
             self.handles().set(
                 fh,
                 Handle::Dir {
@@ -140,6 +141,7 @@ impl Vfs {
                     read: true,
                 },
             );
+            self.remote.settle_near(&path).await;
         }
         let dots = [(b".".to_vec(), ino), (b"..".to_vec(), snapshot.parent)];
         for at in offset.. {
