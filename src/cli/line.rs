@@ -103,6 +103,36 @@ pub struct PapersLine {
     pub folder: PathBuf,
 }
 
+/// Unmount an FTP server when it has all that was written, for umount(8)
+///
+/// What cannot be sent is said; it is kept, and sent by the next mount.
+#[derive(Parser)]
+#[command(
+    name = "umount.fuse.ftpfs",
+    version,
+    override_usage = "umount.fuse.ftpfs <MOUNTPOINT> [-flnv]"
+)]
+pub struct UnmountLine {
+    /// Where it is mounted
+    #[arg(value_name = "MOUNTPOINT")]
+    pub mountpoint: PathBuf,
+    /// Do not wait, and end the requests of those who use it
+    #[arg(short, overrides_with = "force")]
+    pub force: bool,
+    /// Do not wait: take it out of sight now, and off when nobody uses it any more
+    #[arg(short, overrides_with = "lazy")]
+    pub lazy: bool,
+    /// Write no /etc/mtab, which is never written
+    #[arg(short, overrides_with = "no_mtab")]
+    pub no_mtab: bool,
+    /// Say what was unmounted
+    #[arg(short, overrides_with = "verbose")]
+    pub verbose: bool,
+    /// The type that umount(8) found; it is ours in any case
+    #[arg(short = 't', value_name = "TYPE", hide = true)]
+    pub kind: Option<OsString>,
+}
+
 /// Mount an FTP server, for mount(8) and fstab(5)
 #[derive(Parser)]
 #[command(
@@ -218,6 +248,11 @@ pub fn helper_command() -> Command {
     HelperLine::command()
 }
 
+/// The command of umount(8).
+pub fn unmount_command() -> Command {
+    UnmountLine::command()
+}
+
 /// `command` with a flag for each row of the table; those that are not `shown` are left out of its help.
 fn with_flags(mut command: Command, shown: impl Fn(&Spec) -> bool) -> Command {
     for spec in TABLE {
@@ -292,5 +327,6 @@ mod tests {
     fn the_commands_are_well_formed() {
         command().debug_assert();
         helper_command().debug_assert();
+        unmount_command().debug_assert();
     }
 }

@@ -21,13 +21,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{ArgMatches, FromArgMatches};
+use clap::{ArgMatches, FromArgMatches, Parser};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use thiserror::Error;
 
 use self::credentials::Surroundings;
 use self::line::{
-    FlushLine, HelperLine, Line, PapersLine, ProbeLine, StatusLine, Written, command,
+    FlushLine, HelperLine, Line, PapersLine, ProbeLine, StatusLine, UnmountLine, Written, command,
     helper_command,
 };
 use self::options::{Raw, Unknown};
@@ -47,13 +47,26 @@ pub enum Order {
     Probe(Box<probe::Setup>),
     /// Ask the mounts that there are.
     Status(status::Setup),
+    /// Unmount what is here, when it has sent all; then say so, if asked to.
+    Unmount(Unmount, Verbosity),
     /// Write man pages and completions below this folder.
     Papers(PathBuf),
     /// Nothing: the arguments are fine, and that was all that was asked.
     Nothing,
 }
 
-/// Whether a mount that was made is told.
+/// How a mount is taken off.
+#[derive(Debug)]
+pub struct Unmount {
+    /// Where it is.
+    pub mountpoint: PathBuf,
+    /// How it is taken off.
+    pub way: mount::Way,
+    /// What is waited for first, if anything is.
+    pub flush: Option<status::Setup>,
+}
+
+/// Whether what was done is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// No.
@@ -69,6 +82,8 @@ pub enum Guise {
     Own,
     /// mount(8), which calls its helpers `mount.TYPE`.
     Helper,
+    /// umount(8), which calls its helpers `umount.TYPE`.
+    UnmountHelper,
 }
 
 impl Guise {
@@ -79,18 +94,29 @@ impl Guise {
 
     fn of(program: OsString) -> Self {
         let name = Path::new(&program).file_name().unwrap_or_default();
-        match name.as_bytes().starts_with(b"mount.") {
-            true => Self::Helper,
-            false => Self::Own,
+        match name.as_bytes() {
+            name if name.starts_with(b"mount.") => Self::Helper,
+            name if name.starts_with(b"umount.") => Self::UnmountHelper,
+            _ => Self::Own,
         }
     }
 
-    /// Prints why nothing was mounted, and says how the process is to end.
+    /// What messages begin with.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Own => "ftpfs",
+            Self::Helper => "mount.ftpfs",
+            Self::UnmountHelper => "umount.fuse.ftpfs",
+        }
+    }
+
+    /// Prints why nothing was done, and says how the process is to end.
     pub fn report(self, error: &Error) -> ExitCode {
-        // mount(8): 1 for wrong usage, 32 for a mount that failed.
-        let (name, usage, failed) = match self {
-            Self::Own => ("ftpfs", 2, 1),
-            Self::Helper => ("mount.ftpfs", 1, 32),
+        let name = self.name();
+        // mount(8), umount(8): 1 for wrong usage, 32 for what failed.
+        let (usage, failed) = match self {
+            Self::Own => (2, 1),
+            Self::Helper | Self::UnmountHelper => (1, 32),
         };
         match error {
             Error::Clap(error) => {
@@ -162,6 +188,7 @@ pub fn from_process() -> Result<Order, Error> {
                 question,
             }));
         }
+        Asked::Unmount(line) => return Ok(unmounting(line, &surroundings)),
         Asked::Server(request) => request,
     };
     if let Some(text) = password {
@@ -170,6 +197,29 @@ pub fn from_process() -> Result<Order, Error> {
         surroundings.password = Some(Secret::new(text));
     }
     order(*request, &surroundings)
+}
+
+fn unmounting(line: UnmountLine, surroundings: &Surroundings) -> Order {
+    let way = match (line.force, line.lazy) {
+        (true, _) => mount::Way::Forced,
+        (false, true) => mount::Way::Lazy,
+        (false, false) => mount::Way::Proper,
+    };
+    let flush = (way == mount::Way::Proper).then(|| status::Setup {
+        folders: setup::sockets(surroundings),
+        mountpoint: Some(line.mountpoint.clone()),
+        question: Question::Flush,
+    });
+    let verbosity = match line.verbose {
+        true => Verbosity::Verbose,
+        false => Verbosity::Quiet,
+    };
+    let unmount = Unmount {
+        mountpoint: line.mountpoint,
+        way,
+        flush,
+    };
+    Order::Unmount(unmount, verbosity)
 }
 
 fn order(request: Request, surroundings: &Surroundings) -> Result<Order, Error> {
@@ -212,6 +262,8 @@ enum Asked {
     Server(Box<Request>),
     /// Something about the mount here, or all there are.
     Mounts(Option<PathBuf>, Question),
+    /// The end of a mount.
+    Unmount(UnmountLine),
     /// Papers, below this folder.
     Papers(PathBuf),
 }
@@ -238,8 +290,12 @@ enum Action {
 fn parse(arguments: &[OsString]) -> Result<Asked, Error> {
     let server = |request| Asked::Server(Box::new(request));
     let program = arguments.first().cloned().unwrap_or_default();
-    if Guise::of(program) == Guise::Helper {
-        return parse_helper(arguments).map(server);
+    match Guise::of(program) {
+        Guise::Helper => return parse_helper(arguments).map(server),
+        Guise::UnmountHelper => {
+            return Ok(Asked::Unmount(UnmountLine::try_parse_from(arguments)?));
+        }
+        Guise::Own => {}
     }
     let matches = command().try_get_matches_from(arguments)?;
     match matches.subcommand() {
@@ -349,7 +405,9 @@ mod tests {
         let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         match parse(&arguments)? {
             Asked::Server(request) => Ok(*request),
-            Asked::Papers(_) | Asked::Mounts(..) => panic!("{line}: of no server"),
+            Asked::Papers(_) | Asked::Mounts(..) | Asked::Unmount(_) => {
+                panic!("{line}: of no server")
+            }
         }
     }
 
@@ -388,6 +446,23 @@ mod tests {
         let fake = of("mount.fuse.ftpfs h:/pub /m -f -o rw -t fuse.ftpfs");
         assert!(matches!(fake.action, Action::Look));
         assert!(super::parse(&["mount.ftpfs", "h:/", "/m", "-o", "x"].map(Into::into)).is_err());
+    }
+
+    #[test]
+    fn a_helper_of_umount_is_understood() {
+        let of = |line: &str| {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            match parse(&arguments) {
+                Ok(Asked::Unmount(line)) => Some((line.mountpoint, line.lazy, line.verbose)),
+                _ => None,
+            }
+        };
+        let wanted = |lazy, verbose| Some((PathBuf::from("/m"), lazy, verbose));
+        let line = "/sbin/umount.fuse.ftpfs /m";
+        assert_eq!(of(line), wanted(false, false));
+        let line = "umount.fuse.ftpfs /m -l -v -n -t fuse.ftpfs";
+        assert_eq!(of(line), wanted(true, true));
+        assert_eq!(of("umount.fuse.ftpfs /m /n"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use super::line::{LESSONS, command, helper_command};
+use super::line::{LESSONS, command, helper_command, unmount_command};
 use super::table::{Group, TABLE, Takes};
 
 /// Writes all of them below `folder`, which has the shape of /usr/share.
@@ -46,6 +46,10 @@ pub fn write(folder: &Path) -> Result<(), String> {
         (
             "man/man8/mount.ftpfs.8",
             page(helper_command(), "8", words())?,
+        ),
+        (
+            "man/man8/umount.fuse.ftpfs.8",
+            page(unmount_command(), "8", Roff::new())?,
         ),
         (
             "bash-completion/completions/ftpfs",
@@ -88,6 +92,8 @@ fn page(command: Command, section: &str, more: Roff) -> io::Result<Vec<u8>> {
         bold("ftpfs-flush"),
         roman("(1), "),
         bold("mount.ftpfs"),
+        roman("(8), "),
+        bold("umount.fuse.ftpfs"),
         roman("(8), "),
         bold("fstab"),
         roman("(5), "),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::mount::{MountFlags, UnmountFlags, unmount};
+use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
     recvmsg, socketpair, sockopt,
@@ -92,7 +92,7 @@ impl Mounted {
                 _ => Ok(Unmounted::Yes),
             };
         }
-        match unmount(folder, UnmountFlags::NOFOLLOW) {
+        match rustix::mount::unmount(folder, UnmountFlags::NOFOLLOW) {
             Ok(()) | Err(Errno::INVAL) => Ok(Unmounted::Yes),
             Err(Errno::BUSY) => Ok(Unmounted::Busy),
             Err(e) => Err(e.into()),
@@ -108,7 +108,7 @@ impl Mounted {
             return Ok(());
         };
         match self.privileged {
-            true => unmount(folder, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?,
+            true => rustix::mount::unmount(folder, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?,
             false => fusermount(folder, &["-u", "-z"])?,
         }
         Ok(())
@@ -124,7 +124,7 @@ impl Mounted {
             let _ = std::fs::write(control, "1");
         }
         if let Some(folder) = self.still_there().filter(|_| self.privileged) {
-            let _ = unmount(folder, UnmountFlags::FORCE | UnmountFlags::NOFOLLOW);
+            let _ = rustix::mount::unmount(folder, UnmountFlags::FORCE | UnmountFlags::NOFOLLOW);
         }
     }
 
@@ -140,6 +140,39 @@ impl Mounted {
         let top = table::top_at(folder).ok().flatten()?;
         (Some(&top.device) == self.device.as_ref()).then_some(folder)
     }
+}
+
+/// How a mount is taken off, as umount(8) says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// If nobody uses it.
+    Proper,
+    /// Out of sight now, and off when its last user is gone.
+    Lazy,
+    /// Requests under way end with errors.
+    Forced,
+}
+
+/// Takes off what is mounted on `folder`.
+///
+/// # Errors
+/// What umount2(2) or fusermount3 says.
+pub fn unmount(folder: &Path, way: Way) -> Result<(), String> {
+    let taken = match geteuid().is_root() {
+        true => {
+            let how = match way {
+                Way::Proper => UnmountFlags::empty(),
+                Way::Lazy => UnmountFlags::DETACH,
+                Way::Forced => UnmountFlags::FORCE,
+            };
+            rustix::mount::unmount(folder, how | UnmountFlags::NOFOLLOW).map_err(io::Error::from)
+        }
+        false => match way {
+            Way::Proper => fusermount(folder, &["-u"]),
+            Way::Lazy | Way::Forced => fusermount(folder, &["-u", "-z"]),
+        },
+    };
+    taken.map_err(|error| format!("cannot unmount {}: {error}", folder.display()))
 }
 
 impl Drop for Mounted {

@@ -23,6 +23,7 @@ use tracing::{debug, error, info, warn};
 
 use self::background::{Notice, Side};
 use self::kernel::{Mounted, Unmounted};
+pub use self::kernel::{Way, unmount};
 use self::session::{End, Running};
 use crate::cache::CacheConfig;
 use crate::ftp::config::ServerConfig;

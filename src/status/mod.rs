@@ -111,6 +111,15 @@ pub fn run(setup: &Setup) -> Result<(), String> {
     }
 }
 
+/// Waits until all that is written in the mount of `setup` is sent, if it is one that answers.
+///
+/// # Errors
+/// A sentence for each change that cannot be sent.
+pub fn wait_for(setup: &Setup) -> Result<(), String> {
+    // One that has ended, or is somebody else's, is taken off without being waited for.
+    setup.mounts().map_or(Ok(()), |mounts| flush(&mounts))
+}
+
 impl Setup {
     /// The mounts that are asked.
     fn mounts(&self) -> Result<Vec<Mount>, String> {

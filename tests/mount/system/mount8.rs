@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         ("mount_gives_its_flags", "flags"),
         ("mount_is_told_how_it_went", "exits"),
         ("mount_all_twice_is_quiet", "fstab"),
+        ("umount_waits_until_all_is_sent", "unmounts"),
         ("somebody_who_is_not_root_mounts", "users"),
     ]
     .into_iter()
@@ -43,6 +44,7 @@ fn run(step: &str) -> Result<(), Failed> {
         .args(["sh".as_ref(), script.as_os_str(), step.as_ref()])
         .env("FTPFS", env!("CARGO_BIN_EXE_ftpfs"))
         .env("URL", format!("ftp://{}/", server.address()))
+        .env("ROOT", &server.root)
         .env("CREDENTIALS", &credentials)
         .env("TEMP", folder.path())
         .env("HOME", folder.path())

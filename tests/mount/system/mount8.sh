@@ -2,7 +2,7 @@
 # mount(8), umount(8), findmnt(8) and df(1) with ftpfs as their helper, in a mount namespace of their own: nothing that is
 # mounted here is seen outside, or stays.
 #
-# $FTPFS the program, $URL a server with a file `file`, $CREDENTIALS its login, $TEMP a folder; $1 the step.
+# $FTPFS the program, $URL a server of the folder $ROOT with a file `file`, $CREDENTIALS its login, $TEMP a folder; $1 the step.
 set -eu
 
 main() {
@@ -15,6 +15,7 @@ main() {
     mount -t tmpfs none /run/mount
     ln -s "$FTPFS" /sbin/mount.ftpfs
     ln -s "$FTPFS" /sbin/mount.fuse.ftpfs
+    ln -s "$FTPFS" /sbin/umount.fuse.ftpfs
     "$1"
     umount "$mnt" 2>/dev/null || true
 }
@@ -57,6 +58,37 @@ flags() {
     said=$(mount -v -t ftpfs "$URL" "$mnt" -o "credentials=$CREDENTIALS")
     same "$said" "$URL mounted on $mnt."
     umount "$mnt"
+}
+
+# What was written takes two seconds to be sent. umount asks a helper where it has noted something of the mount, as a
+# word for itself.
+unmounts() {
+    options=_netdev,writeback,credentials=$CREDENTIALS,staging=$TEMP/staging
+    quiet mount -t ftpfs "$URL" "$mnt" -o "$options,bwlimit=100K"
+    head -c 200000 /dev/zero >"$mnt/new"
+    quiet umount "$mnt"
+    same "$(stat -c %s "$ROOT/new")" 200000
+    absent
+    quiet mount -t ftpfs "$URL" "$mnt" -o "$options"
+    same "$(umount -v "$mnt" | grep ftpfs)" "$mnt unmounted."
+    quiet mount -t ftpfs "$URL" "$mnt" -o "$options"
+    exec 3<"$mnt/file"
+    ends_with 32 umount "$mnt"
+    quiet umount -l "$mnt"
+    exec 3<&-
+    absent
+    # The server cannot take what is written: that is said, and kept.
+    quiet mount -t ftpfs "$URL" "$mnt" -o "$options"
+    ls "$mnt" >/dev/null
+    mkdir "$ROOT/more"
+    echo more >"$mnt/more"
+    said=$(umount "$mnt" 2>&1) || fail "umount: $said"
+    case $said in *more*) ;; *) fail "it says: $said" ;; esac
+    absent
+    rmdir "$ROOT/more"
+    quiet mount -t ftpfs "$URL" "$mnt" -o "$options"
+    quiet umount "$mnt"
+    same "$(cat "$ROOT/more")" more
 }
 
 exits() {

@@ -69,6 +69,7 @@ fn man() -> Result<(), Failed> {
             "man8/mount.ftpfs.8",
             ["max_conns=N", "allow_other", "-sfnv"],
         ),
+        ("man8/umount.fuse.ftpfs.8", ["MOUNTPOINT", "wait", "-flnv"]),
     ] {
         let text = shown(page)?;
         let missing: Vec<_> = words.iter().filter(|word| !text.contains(**word)).collect();
