@@ -270,21 +270,15 @@ impl Queue {
     pub fn take_attributes(&self, path: &RemotePath) -> Vec<(u64, Work)> {
         let mut state = self.state();
         let numbers: Vec<u64> = state.bearing_on(path).collect();
-        let queued = numbers
-            .iter()
-            .filter_map(|number| state.changes.get(number));
-        let all = queued.clone().all(|queued| {
+        let attribute = |number: &u64| {
+            let queued = state.changes.get(number)?;
             let sets = matches!(queued.work, Work::SetMode(..) | Work::SetMtime(..));
-            sets && queued.path == *path && !queued.running && queued.resting.is_none()
-        });
-        if !all {
+            let waits = !queued.running && queued.resting.is_none();
+            (sets && waits && queued.path == *path).then(|| (*number, queued.work.clone()))
+        };
+        let Some(taken) = numbers.iter().map(attribute).collect() else {
             return Vec::new();
-        }
-        let taken: Vec<(u64, Work)> = numbers
-            .iter()
-            .zip(queued)
-            .map(|(&number, queued)| (number, queued.work.clone()))
-            .collect();
+        };
         for number in numbers {
             state.release(number);
             state.ready.remove(&number);
