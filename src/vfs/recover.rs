@@ -3,6 +3,7 @@
 //! It is shown at once and sent behind the user, in its old order. What others have changed on the server meanwhile is
 //! never overwritten: then the local version is stored beside it, under a name that says so.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -39,6 +40,15 @@ impl Vfs {
             .values()
             .filter_map(|pending| pending.sent_to.last())
             .collect();
+        let removed: HashMap<RemotePath, u64> = left
+            .changes
+            .iter()
+            .filter_map(|(&number, change)| match change {
+                Intent::Remove(path, ..) => Some((path.clone(), number)),
+                _ => None,
+            })
+            .collect();
+        let mut works = Vec::new();
         for (number, change) in left.changes {
             match change {
                 Intent::PutBack(aside, path) => {
@@ -57,7 +67,10 @@ impl Vfs {
                     self.remote.hide(&own);
                     self.staging.journal().note_end(Record::Done(number));
                 }
-                change => self.queue_left(number, change).await?,
+                change => {
+                    let work = self.work_left(change).await?;
+                    works.extend(work.map(|(path, work)| (number, path, work)));
+                }
             }
         }
         for (content, pending) in left.files {
@@ -69,7 +82,10 @@ impl Vfs {
                     continue;
                 }
             };
-            if pending.leaving && self.has_left(&pending).await? {
+            // The last mount ended within its removal, which is noted already.
+            let removal = removed.get(&pending.path);
+            let removed = pending.closed.is_some_and(|closed| removal > Some(&closed));
+            if removed || (pending.leaving && self.has_left(&pending).await?) {
                 staged.settle();
                 continue;
             }
@@ -86,7 +102,12 @@ impl Vfs {
             let work = self.work_of(ino, &staged);
             self.with_node(ino, |node| node.staged = Some(Arc::new(staged)))
                 .ok();
-            self.queue.add(number, &pending.path, work);
+            works.push((number, pending.path, work));
+        }
+        // Each waits for those before it.
+        works.sort_unstable_by_key(|(number, ..)| *number);
+        for (number, path, work) in works {
+            self.queue.add(number, &path, work);
         }
         Ok(())
     }
@@ -108,31 +129,28 @@ impl Vfs {
         })
     }
 
-    async fn queue_left(&self, number: u64, change: Intent) -> Result<()> {
-        match change {
+    /// What is to be done for `change`, and where; `None` for what is done before anything is shown.
+    async fn work_left(&self, change: Intent) -> Result<Option<(RemotePath, Work)>> {
+        Ok(Some(match change {
             Intent::MakeDir(path, mode) => {
                 let entry = Entry {
                     name: path.name().to_vec(),
                     mode: Some(mode),
                     ..self.root_entry()
                 };
-                self.queue.add(number, &path, Work::MakeDir(entry));
+                (path, Work::MakeDir(entry))
             }
-            Intent::Remove(path, kind, was) => {
-                self.queue.add(number, &path, Work::Remove(kind, was))
-            }
-            // Done before anything is shown.
-            Intent::PutBack(..) | Intent::KeepDir(_) => {}
+            Intent::Remove(path, kind, was) => (path, Work::Remove(kind, was)),
+            Intent::PutBack(..) | Intent::KeepDir(_) => return Ok(None),
             Intent::SetMode(path, mode) => {
                 let ino = self.intern_path(&path, self.kind_left(&path).await?);
-                self.queue.add(number, &path, Work::SetMode(ino, mode));
+                (path, Work::SetMode(ino, mode))
             }
             Intent::SetMtime(path, seconds) => {
                 let ino = self.intern_path(&path, self.kind_left(&path).await?);
-                self.queue.add(number, &path, Work::SetMtime(ino, seconds));
+                (path, Work::SetMtime(ino, seconds))
             }
-        }
-        Ok(())
+        }))
     }
 
     /// What is at `path`, whose attributes are to be set; where the server has nothing yet, a folder that is to be made.

@@ -13,6 +13,7 @@ use libunftp::ServerBuilder;
 use tokio::net::TcpListener;
 use unftp_sbe_fs::Filesystem;
 
+use super::queue::Work;
 use super::*;
 use crate::cache::scratch_name;
 use crate::ftp::config::{DataMode, Limits, PasvAddress, Root, Route, Secret, TlsMode, Trust};
@@ -230,6 +231,41 @@ async fn a_file_that_was_sent_under_two_names_goes_on() {
     assert_eq!(names, ["file"]);
     let content = std::fs::read(mounted.there("file"));
     assert_eq!(content.expect("there"), b"content");
+}
+
+/// The mount ends when it has noted that a file is to be removed, and not yet that what was written to it is not to be sent.
+#[tokio::test]
+async fn a_file_whose_removal_was_noted_is_not_sent() {
+    let mounted = Mounted::start(true).await.expect("a server");
+    let ino = mounted.write("file", b"content").await.expect("written");
+    let (_, path, work) = mounted.vfs.queue.next().await;
+    mounted.vfs.perform(&path, &work).await.expect("sent");
+    let there = mounted.vfs.remote.version_of(&path).await.expect("there");
+    {
+        let (staged, _order) = mounted.vfs.stage_to_change(ino).await.expect("staged");
+        staged.append(b", and more").expect("written");
+        mounted.vfs.note(ino, &staged, None).expect("noted");
+    }
+    mounted.vfs.deliver(ino).await.expect("acknowledged");
+    let removal = Intent::Remove(path, Kind::File, Some(there));
+    let number = mounted.vfs.queue.number();
+    let journal = mounted.vfs.staging.journal();
+    journal
+        .note(Record::Queued(number, removal))
+        .expect("noted");
+    let mounted = mounted.again(true).await.expect("the next mount");
+    let queued = mounted.vfs.queue.all();
+    let works: Vec<&Work> = queued.iter().map(|(_, work, _)| work).collect();
+    assert!(matches!(works[..], [Work::Remove(..)]), "{works:?}");
+    let held = std::fs::read_dir(mounted.vfs.journal_folder()).expect("a journal");
+    let names: Vec<_> = held.flatten().map(|entry| entry.file_name()).collect();
+    assert!(
+        names.iter().all(|name| name == "log" || name == "lock"),
+        "{names:?}"
+    );
+    let (_, path, work) = mounted.vfs.queue.next().await;
+    mounted.vfs.perform(&path, &work).await.expect("removed");
+    assert!(!mounted.there("file").exists());
 }
 
 const LONG: Duration = Duration::from_secs(30);
