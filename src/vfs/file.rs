@@ -370,11 +370,24 @@ impl Vfs {
         ino: u64,
     ) -> Result<(Arc<Staged>, OwnedMutexGuard<()>)> {
         loop {
+            if self.staged(ino).is_none() {
+                self.settle_version(ino).await;
+            }
             self.stage(ino)?;
             // Let go by the last release meanwhile: what is changed in it then would be lost.
             if let Some(held) = self.hold_staged(ino).await {
                 return Ok(held);
             }
+        }
+    }
+
+    /// Waits until the time of `ino` that is to be set is a part of its version, unless that has to be tried again: what is
+    /// written over another version would be taken for a change of others by the next mount.
+    async fn settle_version(&self, ino: u64) {
+        if let Some(path) = self.named_path(ino)
+            && self.queue.view(&path).mtime().is_some()
+        {
+            self.settled(&path).await.ok();
         }
     }
 

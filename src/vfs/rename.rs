@@ -284,6 +284,8 @@ impl Vfs {
                 Some(staged) => staged.state().base,
                 None => self.with_node(target.ino, |node| node.entry.as_ref().map(version))?,
             };
+            // As it is when what is queued before is done.
+            base = base.map(|base| self.queue.view(&to).version(base));
             let part = |staged: &Arc<Staged>| !staged.state().sent_to.is_empty();
             if staged_of(target.ino).is_some_and(part) {
                 return Ok(false);

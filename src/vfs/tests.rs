@@ -268,6 +268,28 @@ async fn a_file_whose_removal_was_noted_is_not_sent() {
     assert!(!mounted.there("file").exists());
 }
 
+/// A file is removed whose time is still to be set: should the mount end, the next one removes it for all that.
+#[tokio::test]
+async fn a_removal_behind_a_set_time_knows_the_file_by_that() {
+    let mounted = Mounted::start(true).await.expect("a server");
+    let vfs = &mounted.vfs;
+    let ino = mounted.write("file", b"content").await.expect("written");
+    let (number, path, work) = vfs.queue.next().await;
+    vfs.perform(&path, &work).await.expect("sent");
+    vfs.queue.end(number);
+    let time = Intent::SetMtime(path.clone(), 1000);
+    let work = Work::SetMtime(ino, 1000);
+    vfs.queue_change(&path, time, work).await.expect("noted");
+    vfs.remove_file(ROOT, b"file").await.expect("removed");
+    let left = vfs.staging.journal().left();
+    let removal = left.changes.values().find_map(|change| match change {
+        Intent::Remove(_, _, was) => *was,
+        _ => None,
+    });
+    let time = removal.and_then(|was| was.modified);
+    assert_eq!(time.map(|time| time.seconds), Some(1000));
+}
+
 const LONG: Duration = Duration::from_secs(30);
 
 /// Many times what sending takes.

@@ -107,6 +107,8 @@ impl Vfs {
                 None => self.with_node(attr.ino, |node| node.entry.as_ref().map(version))?,
             };
             let was = was.filter(|_| attr.kind == Kind::File);
+            // As it is when what is queued before is done.
+            let was = was.map(|was| self.queue.view(path).version(was));
             self.remove_later(path, attr.kind, was).await?;
         } else if is_there {
             if let Some((staged, _)) = &held {

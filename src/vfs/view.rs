@@ -1,7 +1,7 @@
 //! What is queued for one path, and what is shown by it.
 
 use super::queue::Work;
-use crate::cache::Item;
+use crate::cache::{Item, Version};
 use crate::ftp::list::{Modified, Precision};
 
 /// What is queued for one path, as of one moment.
@@ -37,6 +37,26 @@ impl View {
             }
         }
         shown
+    }
+
+    /// What becomes of the version `was`, of which the time of modification is a part.
+    pub fn version(&self, was: Version) -> Version {
+        self.mtime().map_or(was, |seconds| Version {
+            modified: Some(Modified {
+                seconds,
+                precision: Precision::Second,
+            }),
+            ..was
+        })
+    }
+
+    /// The time of modification that is to be set last.
+    pub fn mtime(&self) -> Option<i64> {
+        let mut works = self.works.iter().rev();
+        works.find_map(|work| match work {
+            Work::SetMtime(_, seconds) => Some(*seconds),
+            _ => None,
+        })
     }
 
     /// Whether the server need not be asked.
