@@ -171,7 +171,11 @@ impl Vfs {
             Some(_) => true,
             None => self.remote.stat(path).await?.is_some(),
         };
-        let plan = plan(state, occupied);
+        let plan = match plan(state, occupied) {
+            // It was empty, and an upload that was begun early and given up may have left a part there.
+            Plan::Nothing if state.sent_to.has(path) => Plan::Store,
+            plan => plan,
+        };
         debug!(%path, size = state.size, ?plan, "commit");
         let wishes = Wishes {
             mode: state.mode,
