@@ -290,6 +290,30 @@ async fn a_removal_behind_a_set_time_knows_the_file_by_that() {
     assert_eq!(time.map(|time| time.seconds), Some(1000));
 }
 
+/// A file that was empty is written, sent meanwhile, and emptied again before that has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_emptied_while_it_is_sent_is_empty() {
+    let mounted = Mounted::start(false).await.expect("a server");
+    let vfs = &mounted.vfs;
+    let ino = mounted.write("file", b"").await.expect("written");
+    let access = Access {
+        write: true,
+        ..Access::default()
+    };
+    let opened = vfs.open(ino, access).await.expect("opened");
+    let written = vfs.write(opened.fh, 0, &[1; 3 << 20]).await;
+    written.expect("written");
+    let arrives = || std::fs::metadata(mounted.there("file")).is_ok_and(|now| now.len() > 0);
+    let begun = Instant::now();
+    while !arrives() {
+        assert!(begun.elapsed() < LONG, "it is not sent meanwhile");
+        tokio::time::sleep(MOMENT / 100).await;
+    }
+    vfs.truncate(ino, 0, Some(opened.fh)).await.expect("cut");
+    vfs.flush(opened.fh).await.expect("sent");
+    assert_eq!(std::fs::read(mounted.there("file")).expect("there"), b"");
+}
+
 const LONG: Duration = Duration::from_secs(30);
 
 /// Many times what sending takes.
