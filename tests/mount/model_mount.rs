@@ -128,6 +128,13 @@ impl ModelMount {
         String::from_utf8_lossy(&log).into_owned()
     }
 
+    /// The end of that, as far as it is shown with a failure.
+    pub fn end_of_log(&self) -> String {
+        let log = self.log();
+        let from = log.len().saturating_sub(LOG_SHOWN);
+        log[log.ceil_char_boundary(from)..].to_owned()
+    }
+
     /// Sends `signal` to it.
     pub fn signal(&self, signal: Signal) {
         send(self.process(), signal);
@@ -168,10 +175,7 @@ impl Drop for ModelMount {
             let _ = run("umount", [OsStr::new("-l"), self.path.as_os_str()]);
         }
         if thread::panicking() {
-            let log = self.log();
-            let from = log.len().saturating_sub(LOG_SHOWN);
-            let from = log.ceil_char_boundary(from);
-            eprintln!("the mount's log ends:\n{}", &log[from..]);
+            eprintln!("the mount's log ends:\n{}", self.end_of_log());
         }
     }
 }
@@ -269,7 +273,7 @@ const LOG: &str = "ftpfs.log";
 /// Where it keeps what is not sent.
 const STAGING: &str = "staging";
 /// As much of the log as is shown with a failure.
-const LOG_SHOWN: usize = 6000;
+const LOG_SHOWN: usize = 12_000;
 /// Longest wait for a mount to come up or to end.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Longest life of one mount.

@@ -198,7 +198,9 @@ impl<'a> Both<'a> {
                 .lines()
                 .filter(|line| line.contains("WARN") || line.contains("ERROR"))
                 .collect();
-            format!("{what}\n{}", lines.join("\n"))
+            // Of this moment: what fails by chance passes when it is tried once more, in a simpler form.
+            let (warnings, last) = (lines.join("\n"), self.mount.end_of_log());
+            format!("{what}\n{warnings}\nthe mount's log ended then:\n{last}")
         })
     }
 
