@@ -248,12 +248,20 @@ impl<'a> Both<'a> {
         Ok(())
     }
 
-    /// Sees that the server's disk is the same, at once or after a while.
+    /// Sees that the server's disk is the same, now that all is closed: its files at once, or after a while; nothing else
+    /// as soon as all is released.
     fn sent_in_time(&self) -> Result<(), String> {
-        if self.sent == Sent::Later {
-            within(DEADLINE, || self.compare_all_on_server().is_ok());
+        if self.sent == Sent::AtClose {
+            self.compare_all_on_server()?;
         }
-        self.compare_all_on_server()
+        let mut same = Ok(());
+        within(DEADLINE, || {
+            same = self
+                .compare_all_on_server()
+                .and_then(|()| self.nothing_else_on_server());
+            same.is_ok()
+        });
+        same
     }
 
     fn compare_all_on_server(&self) -> Result<(), String> {
@@ -261,22 +269,25 @@ impl<'a> Both<'a> {
         for (name, wanted) in &wanted {
             self.compare_on_server(name, wanted)?;
         }
+        Ok(())
+    }
+
+    /// Sees that the server has nothing else. Once all is closed: a new file is sent while it is written, and one that is
+    /// being replaced is between its names for a moment.
+    fn nothing_else_on_server(&self) -> Result<(), String> {
+        let wanted = self.local.tree()?;
         let on_server = Side::new(self.on_server.clone()).tree()?;
         let scratch = |name: &&PathBuf| {
             let name = name.file_name().unwrap_or_default();
             !name.as_bytes().starts_with(b".ftpfs-")
         };
-        match on_server
+        let more = on_server
             .keys()
             .filter(scratch)
-            .find(|name| !wanted.contains_key(*name))
-        {
-            // A new file is sent while it is written.
-            Some(name) if self.sent == Sent::Later => {
-                Err(format!("{name:?} is still on the server"))
-            }
-            _ => Ok(()),
-        }
+            .find(|name| !wanted.contains_key(*name));
+        more.map_or(Ok(()), |name| {
+            Err(format!("{name:?} is still on the server"))
+        })
     }
 
     /// Sees that both trees are the same.
