@@ -69,17 +69,17 @@ impl Vfs {
         if !state.pending() {
             return Ok(());
         }
-        if state.changed && plan(&state, true) == Plan::Nothing {
-            // The same bytes were written again, which makes the file a new one all the same: `: >stamp`.
-            state.mtime = state.mtime.or(Some(unix_seconds(state.written)));
-            // Shown until the server has it.
-            staged.state().mtime = state.mtime;
-        }
         let Some((parent, name)) = self.inodes().place(ino) else {
             // It has no name any more: nobody will ever ask the server for it.
             return Ok(());
         };
         let path = self.path(parent)?.join(&name);
+        if state.changed && plan(&state, &path, true) == Plan::Nothing {
+            // The same bytes were written again, which makes the file a new one all the same: `: >stamp`.
+            state.mtime = state.mtime.or(Some(unix_seconds(state.written)));
+            // Shown until the server has it.
+            staged.state().mtime = state.mtime;
+        }
         if state.changed {
             // Whoever closed or synced it wants it as it is.
             staged.note_whole(&path, || self.queue.number())?;
@@ -171,11 +171,7 @@ impl Vfs {
             Some(_) => true,
             None => self.remote.stat(path).await?.is_some(),
         };
-        let plan = match plan(state, occupied) {
-            // It was empty, and an upload that was begun early and given up may have left a part there.
-            Plan::Nothing if state.sent_to.has(path) => Plan::Store,
-            plan => plan,
-        };
+        let plan = plan(state, path, occupied);
         debug!(%path, size = state.size, ?plan, "commit");
         let wishes = Wishes {
             mode: state.mode,
@@ -335,18 +331,20 @@ impl Vfs {
     }
 }
 
-/// The cheapest plan that cannot lose anything.
-pub(super) fn plan(state: &State, occupied: bool) -> Plan {
+/// The cheapest plan that cannot lose anything, for a file at `path`, where there is one if that is `occupied`.
+pub(super) fn plan(state: &State, path: &RemotePath, occupied: bool) -> Plan {
     let Some(base) = state.base else {
         return if occupied { Plan::Replace } else { Plan::Store };
     };
-    if state.only_grown() && state.size == base.size {
+    let same = state.only_grown() && state.size == base.size;
+    // An attempt that was given up may have added to the base what has been cut off since.
+    if same && !state.sent_to.has(path) {
         return Plan::Nothing;
     }
     if state.size == 0 || base.size == 0 {
         return Plan::Store;
     }
-    if state.only_grown() {
+    if state.only_grown() && !same {
         let end = match state.at_any_end {
             true => End::Any,
             false => End::Known,

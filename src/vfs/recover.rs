@@ -296,7 +296,7 @@ impl Vfs {
             self.remote.show(at);
             return Ok(placed?);
         }
-        match plan(state, now.is_some()) {
+        match plan(state, path, now.is_some()) {
             // A part of a new file, or of one that was empty.
             Plan::Store | Plan::Replace
                 if !state.uses_base() && state.base.is_none_or(|base| base.size == 0) =>

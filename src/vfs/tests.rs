@@ -314,6 +314,26 @@ async fn a_file_that_is_emptied_while_it_is_sent_is_empty() {
     assert_eq!(std::fs::read(mounted.there("file")).expect("there"), b"");
 }
 
+/// Bytes were added to a file, whose upload failed, and cut off again before the next.
+#[tokio::test]
+async fn a_file_that_is_cut_to_what_it_was_keeps_it() {
+    let mounted = Mounted::start(false).await.expect("a server");
+    let vfs = &mounted.vfs;
+    let ino = mounted.write("file", b"content").await.expect("written");
+    {
+        let (staged, _order) = vfs.stage_to_change(ino).await.expect("staged");
+        staged.append(b", and more").expect("written");
+        vfs.note(ino, &staged, None).expect("noted");
+        let path = vfs.path(ino).expect("it has a name");
+        staged.note_sent_to(&path).expect("noted");
+        staged.truncate(7).expect("cut");
+        vfs.note(ino, &staged, None).expect("noted");
+    }
+    vfs.deliver(ino).await.expect("sent");
+    let content = std::fs::read(mounted.there("file"));
+    assert_eq!(content.expect("there"), b"content");
+}
+
 const LONG: Duration = Duration::from_secs(30);
 
 /// Many times what sending takes.

@@ -430,6 +430,7 @@ impl Staged {
         state.at_any_end = true;
         state.changed = false;
         state.failed = None;
+        state.sent_to = Default::default();
     }
 
     /// The server has it as `version` now, in which others have changed what lies before the bytes that were added: all of
