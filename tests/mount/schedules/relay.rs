@@ -504,6 +504,7 @@ fn one_way(shared: &Shared, session: &Mutex<Session>, from: &TcpStream, to: &Tcp
     let (mut from, mut to) = (from, to);
     let mut bytes = vec![0; 16 << 10];
     let mut passed = 0u64;
+    let mut last = None;
     let mut discard = false;
     loop {
         let Ok(count @ 1..) = from.read(&mut bytes) else {
@@ -525,6 +526,7 @@ fn one_way(shared: &Shared, session: &Mutex<Session>, from: &TcpStream, to: &Tcp
                 return;
             }
             passed += count as u64;
+            last = bytes[..count].last().copied();
             continue;
         };
         // What comes before it still arrives.
@@ -532,8 +534,13 @@ fn one_way(shared: &Shared, session: &Mutex<Session>, from: &TcpStream, to: &Tcp
             .unwrap_or(count)
             .min(count);
         // A listing that ends properly behind a whole line is a whole one for everybody.
-        let ends_a_line = way == Way::Down && bytes[..whole].ends_with(b"\n");
-        let whole = whole - usize::from(ends_a_line);
+        let ends_a_line = |whole: &usize| {
+            let last = bytes[..*whole].last().copied().or(last);
+            way == Way::Down && last == Some(b'\n')
+        };
+        let whole = (whole..count)
+            .find(|whole| !ends_a_line(whole))
+            .unwrap_or(whole.saturating_sub(1));
         let _ = to.write_all(&bytes[..whole]);
         locked(session).at_data = None;
         match harm {
