@@ -1,6 +1,6 @@
 //! The listing cache: folders as last listed, with own changes applied.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -237,6 +237,25 @@ impl Listings {
             }
         }
         Ok(folder)
+    }
+
+    /// Whether `listing` lacks names that were known in `dir` when its fetch, which is told by `told`, began.
+    pub fn misses_names(&self, dir: &RemotePath, told: &Told, listing: &Listing) -> bool {
+        let Some(cached) = self.folders.peek(dir) else {
+            return false;
+        };
+        let fetches = self.fetches.get(dir).into_iter().flatten();
+        let patches = fetches
+            .filter(|fetch| fetch.outcome.same_channel(told))
+            .flat_map(|fetch| &fetch.patches);
+        let new = patches.filter_map(|patch| match patch {
+            Patch::Put(entry) => Some(&entry.name),
+            _ => None,
+        });
+        let listed = listing.entries.iter().map(|entry| &entry.name);
+        let there: HashSet<&Vec<u8>> = listed.chain(new).collect();
+        let mut known = cached.folder.entries.keys();
+        known.any(|name| !there.contains(name))
     }
 
     /// Takes the fetch that is told by `told` out of those of `dir`.
@@ -477,6 +496,24 @@ mod tests {
             assert!(remembered.entries.contains_key(&b"b"[..]));
             assert!(listings.fetches.is_empty());
         }
+    }
+
+    #[test]
+    fn a_listing_misses_what_was_known_and_not_what_we_changed_meanwhile() {
+        let mut listings = Listings::new(Duration::ZERO);
+        let told = fetch(&mut listings);
+        let known = listing(&[entry("a", 1), entry("b", 1), entry("c", 1)]);
+        assert!(!listings.misses_names(&dir(), &told, &listing(&[])));
+        listings
+            .fetched(&dir(), Instant::now(), &told, Ok(known))
+            .expect("ok");
+        let told = fetch(&mut listings);
+        listings.patch(&dir(), Patch::Remove(b"b".to_vec()));
+        listings.patch(&dir(), Patch::Put(entry("new", 1)));
+        let whole = listing(&[entry("a", 1), entry("c", 1)]);
+        assert!(!listings.misses_names(&dir(), &told, &whole));
+        let cut = listing(&[entry("a", 1)]);
+        assert!(listings.misses_names(&dir(), &told, &cut));
     }
 
     #[test]

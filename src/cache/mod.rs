@@ -402,6 +402,13 @@ impl Remote {
             debug!(%dir, %error, "listing again");
             listed = self.ask_listing(dir, &mut early).await;
         }
+        // A data connection that is cut behind a line looks like one that ends there, and some servers say 226 to that.
+        if let Ok(listing) = &listed
+            && self.listings().misses_names(dir, told, listing)
+        {
+            debug!(%dir, "names are missing: listing again");
+            listed = self.ask_listing(dir, &mut early).await;
+        }
         let fetched = self.listings().fetched(dir, begun, told, listed);
         if let (Ok(_), Some((settling, times))) = (&fetched, early) {
             let remote = self.clone();

@@ -70,6 +70,10 @@ pub fn trials() -> Vec<Trial> {
         trial("a_421_at_any_verb", closing_at_each_verb),
         trial("a_listing_that_fails_is_no_empty_folder", failed_listings),
         trial(
+            "a_listing_cut_behind_a_line_loses_no_name",
+            listings_cut_behind_a_line,
+        ),
+        trial(
             "a_message_in_place_of_a_listing_is_no_name",
             messages_for_listings,
         ),

@@ -1,6 +1,7 @@
 //! Replies that are lost, and connections that end at any verb.
 
 use super::*;
+use crate::raw::RawSession;
 
 /// One thing that users do, on a tree that [`prepare`] made.
 pub(super) type Doing = (&'static str, &'static str, fn(&Path) -> io::Result<()>);
@@ -228,6 +229,32 @@ pub(super) fn failed_listings() -> Result<(), Failed> {
             ["x", "y"],
             "{at}, then healed"
         );
+    }
+    Ok(())
+}
+
+/// A listing that ends properly behind a line, and lacks what was known: it is asked for once more, and then believed.
+pub(super) fn listings_cut_behind_a_line() -> Result<(), Failed> {
+    for (verb, command) in [("LIST", "LIST -a /"), ("MLSD", "MLSD /")] {
+        let odd = Odd::start();
+        prepare(&odd);
+        if verb == "LIST" {
+            odd.refuse("MLSD", 500);
+        }
+        let mount = ModelMount::of_odd(&odd, &["attr_timeout=0"]);
+        let known = shown(&mount.path)?;
+        let mut session = RawSession::login(odd.address(), "user", "password")?;
+        let (body, _) = session.download(command)?;
+        let ends = (0..body.len()).filter(|&at| body[at] == b'\n');
+        for end in ends {
+            odd.cut_listing_after(verb, end + 1, Cut::Lie, Times::Once);
+            let at = format!("{verb}, cut behind byte {end}");
+            assert_eq!(shown(&mount.path)?, known, "{at}");
+        }
+        odd.remove("/file");
+        let before = odd.count(verb);
+        assert_eq!(fs::read_dir(&mount.path)?.count(), known.len() - 1);
+        assert_eq!(odd.count(verb), before + 2, "{verb}");
     }
     Ok(())
 }
