@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -64,6 +65,7 @@ impl Journal {
     /// Where no folder can be made, locked and written to, and for a log that is not understood.
     pub fn open(folder: &Path, id: &str) -> io::Result<Self> {
         let mut free = Vec::new();
+        let given_up = Instant::now() + DYING;
         for sibling in 0..MOST_MOUNTS {
             let name = match sibling {
                 0 => id.to_owned(),
@@ -76,7 +78,9 @@ impl Journal {
                 break;
             }
             make_private(&own)?;
-            let Some(lock) = lock(&own)? else { continue };
+            let Some(lock) = lock_by(&own, given_up)? else {
+                continue;
+            };
             let log = Log::open(&own.join(LOG))?;
             let found = !log.left().is_empty();
             free.push((own, lock, log));
@@ -257,6 +261,17 @@ fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
+/// [`lock`], waiting until `given_up` for another process that may be ending.
+fn lock_by(path: &Path, given_up: Instant) -> io::Result<Option<File>> {
+    loop {
+        let locked = lock(path)?;
+        if locked.is_some() || Instant::now() > given_up {
+            return Ok(locked);
+        }
+        std::thread::sleep(DYING / 20);
+    }
+}
+
 /// Locks the folder `path` for this process; `None` if another one has it.
 fn lock(path: &Path) -> io::Result<Option<File>> {
     let name = path.join(LOCK);
@@ -305,6 +320,9 @@ const LOCK: &str = "lock";
 /// Mounts of the same folder by the same login at once.
 const MOST_MOUNTS: u32 = 64;
 
+/// How long a mount that was killed may still hold its journal: measured 20 ms, until its memory is freed.
+const DYING: Duration = Duration::from_millis(200);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,6 +348,20 @@ mod tests {
         drop(found);
         let kept: Vec<_> = folder.path().read_dir().expect("read").collect();
         assert!(kept.is_empty(), "{kept:?}");
+    }
+
+    #[test]
+    fn what_a_mount_that_is_just_ending_left_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ending = Journal::open(folder.path(), "server").expect("a journal");
+        ending.note(make_dir("/d")).expect("noted");
+        let found = std::thread::scope(|scope| {
+            let next = scope.spawn(|| Journal::open(folder.path(), "server"));
+            std::thread::sleep(DYING / 4);
+            drop(ending);
+            next.join().expect("no panic").expect("a journal")
+        });
+        assert_eq!(found.left().changes.len(), 1);
     }
 
     #[test]
