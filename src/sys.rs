@@ -1,5 +1,5 @@
-//! What no safe library offers: fork, the descriptors of one thread, and the process's own
-//! argument and environment memory.
+//! What no safe library offers: fork, the descriptors of one thread, the window of a connection, and the process's
+//! own argument and environment memory.
 //!
 //! The one module with unsafe code.
 #![allow(unsafe_code)]
@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::{fs, ptr};
 
@@ -75,6 +75,27 @@ pub fn close_descriptors_of_this_thread() -> io::Result<()> {
             3 as libc::c_uint,
             libc::c_uint::MAX,
             CLOSE_RANGE_UNSHARE,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Offers the peer of the TCP connection `socket` a window of `bytes` at most; what it was offered before stands.
+///
+/// # Errors
+/// What setsockopt(2) says of `TCP_WINDOW_CLAMP` (tcp(7)).
+pub fn clamp_window(socket: BorrowedFd<'_>, bytes: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as it is borrowed, and the kernel reads the `c_int` alone.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_WINDOW_CLAMP,
+            (&raw const bytes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
     match done {

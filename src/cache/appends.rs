@@ -11,7 +11,7 @@ use super::uploads::{ATTEMPTS, PIECE, Source, is_lost};
 use super::{Error, Patch, Remote, Result, Version};
 use crate::ftp::list::Entry;
 use crate::ftp::{self, ErrorKind, RemotePath, UploadKind, Wishes};
-use crate::pool::{Download, Upload, echo};
+use crate::pool::{Download, Purpose, Upload, echo};
 
 /// What has become of an upload that broke off.
 #[derive(Clone, Debug)]
@@ -161,7 +161,7 @@ impl Remote {
         if range.is_empty() {
             return Ok(true);
         }
-        let mut download = Download::open(self.pool(), path, range.start).await?;
+        let mut download = Download::open(self.pool(), Purpose::Data, path, range.start).await?;
         let mut at = range.start;
         while at < range.end {
             let mut there = BytesMut::with_capacity(PIECE as usize);

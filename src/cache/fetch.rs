@@ -1,19 +1,20 @@
 //! One stream: a task that downloads from its position up to its limit, and tells the readers at every step.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::blocks::BLOCK;
 use super::error::{Error, Result};
 use super::reader::{Content, Version};
-use super::streams::{Failure, SMALL_REST};
+use super::streams::{Behind, Failure, SMALL_REST};
 use crate::ftp::list::Precision;
 use crate::ftp::{self, ErrorKind};
-use crate::pool::{Download, Retry, on_session};
+use crate::pool::{Download, Purpose, Retry, SMALL, on_session};
 
 /// The task behind one stream.
 pub(super) struct Fetch {
@@ -26,10 +27,23 @@ impl Fetch {
     pub(super) async fn run(self, start: u64) {
         let mut at = start;
         let mut attempts = 0;
+        let mut purpose = match self.content.version.size - start {
+            // Nobody waits for it yet.
+            _ if self.wishes().demanded <= start => Purpose::Rest,
+            ..=SMALL => Purpose::Brief,
+            _ => Purpose::Data,
+        };
         let failure = loop {
             let begun = at;
-            match self.download(&mut at).await {
-                Ok(()) => break None,
+            match self.download(purpose, &mut at).await {
+                Ok(End::NotWanted) => break None,
+                Ok(End::GaveWay) => {
+                    debug!(path = %self.content.path(), at, "others have their turn");
+                    purpose = Purpose::Rest;
+                    if let Err(error) = self.verify().await {
+                        break Some(error);
+                    }
+                }
                 Err(Error::Wire(error))
                     if error.is_connection() && (attempts < ATTEMPTS || at > begun) =>
                 {
@@ -58,53 +72,71 @@ impl Fetch {
         self.content.progress.notify_waiters();
     }
 
-    /// Downloads from `at` until nobody wants more.
-    async fn download(&self, at: &mut u64) -> Result<()> {
+    /// Downloads from `at` until nobody wants more, or others have waited for long enough.
+    async fn download(&self, purpose: Purpose, at: &mut u64) -> Result<End> {
         let content = &self.content;
         let size = content.version.size;
         // Received and not yet in the cache; stands at `at`.
         let mut fresh = BytesMut::new();
         let begun = *at;
-        let mut download = self.open(begun, &mut fresh).await?;
+        let mut download = self.open(purpose, begun, &mut fresh).await?;
         download.expect(size - begun);
+        let since = Instant::now();
+        let round_trip = content.pool.profile().round_trip.unwrap_or_default();
+        let mut flow = Flow::new(round_trip);
+        let long_turn = LONG_TURN.max(round_trip * LONG_TURN_ROUND_TRIPS);
         loop {
             let Wishes {
                 demanded,
                 limit,
-                ends_at_limit,
+                behind,
             } = self.wishes();
             let received = *at + fresh.len() as u64;
+            // Others that wait for a session want more than what may be wanted here.
+            let limit = match behind {
+                Behind::Reader if content.pool.is_wanted() => demanded.min(limit),
+                _ => limit,
+            };
             if received >= limit && received < size {
                 self.deliver(at, &mut fresh);
-                if ends_at_limit {
-                    return Ok(());
-                }
                 // A reader that is about to go on is cheaper than a new stream, even while others wait.
-                let patience = match content.pool.is_wanted() {
-                    true => GRACE,
-                    false => PARKED,
+                let goes_on =
+                    async |patience| timeout(patience, self.extended.notified()).await.is_ok();
+                match behind {
+                    Behind::Stream => return Ok(End::NotWanted),
+                    _ if goes_on(INSTANT).await => continue,
+                    Behind::Nobody => return Ok(End::NotWanted),
+                    Behind::Reader => download.want(0),
+                }
+                let in_time = match content.pool.is_wanted() {
+                    true => goes_on(GRACE).await,
+                    false => tokio::select! {
+                        goes_on = goes_on(PARKED) => goes_on,
+                        () = content.pool.wanted() => goes_on(GRACE).await,
+                    },
                 };
-                tokio::select! {
-                    () = self.extended.notified() => continue,
-                    () = content.pool.wanted(), if patience == PARKED => {
-                        if tokio::time::timeout(GRACE, self.extended.notified()).await.is_ok() {
-                            continue;
-                        }
-                        return Ok(());
-                    }
-                    () = tokio::time::sleep(patience) => return Ok(()),
+                match in_time {
+                    true => continue,
+                    false => return Ok(End::NotWanted),
                 }
             }
             if received >= demanded && *at < demanded {
                 self.deliver(at, &mut fresh);
             }
-            // Read-ahead gives way to whoever waits for a session, after its turn; what readers wait for does not, nor a
-            // short rest.
-            let gives_way = content.pool.is_wanted_for_commands()
-                || (received - begun >= TURN && content.pool.is_wanted());
-            if *at >= demanded && size - received > SMALL_REST && gives_way {
+            // Read-ahead gives way to commands at once, and what readers wait for to others after its turn; a short rest does
+            // not.
+            let ran = since.elapsed();
+            let to = match ran {
+                _ if ran >= long_turn => Some(Purpose::Rest),
+                _ if ran >= TURN || received - begun >= TURN_BYTES => Some(Purpose::Data),
+                _ => (*at >= demanded).then_some(Purpose::Brief),
+            };
+            if size - received > SMALL_REST && to.is_some_and(|to| download.gives_way(to)) {
                 self.deliver(at, &mut fresh);
-                return Ok(());
+                return Ok(match *at < demanded {
+                    true => End::GaveWay,
+                    false => End::NotWanted,
+                });
             }
             if fresh.capacity() == fresh.len() {
                 self.deliver(at, &mut fresh);
@@ -112,13 +144,21 @@ impl Fetch {
                 let wanted = (limit.saturating_sub(*at)).clamp(SMALLEST_PIECE, BLOCK);
                 fresh = BytesMut::with_capacity(wanted.min(BLOCK - *at % BLOCK) as usize);
             }
+            let wanted = limit.saturating_sub(received);
+            download.want(match behind {
+                Behind::Reader => wanted.max(flow.window()),
+                Behind::Nobody | Behind::Stream => wanted,
+            });
             let length = match download.receive(&mut fresh).await {
-                Ok(length) => length,
+                Ok(length) => {
+                    flow.passed(length as u64);
+                    length
+                }
                 Err(error) => {
                     self.deliver(at, &mut fresh);
                     // All of it is here: a server that resets instead of closing has done no harm.
                     return if *at >= size {
-                        Ok(())
+                        Ok(End::NotWanted)
                     } else {
                         Err(error.into())
                     };
@@ -128,13 +168,13 @@ impl Fetch {
                 // It has grown since: what is behind the size of this version belongs to the next one.
                 fresh.truncate((size - *at) as usize);
                 self.deliver(at, &mut fresh);
-                return Ok(());
+                return Ok(End::NotWanted);
             }
             if length == 0 {
                 self.deliver(at, &mut fresh);
                 return match *at < size {
                     true => Err(self.why_short(*at).await),
-                    false => Ok(()),
+                    false => Ok(End::NotWanted),
                 };
             }
             if *at + fresh.len() as u64 == size {
@@ -144,14 +184,15 @@ impl Fetch {
     }
 
     /// A download that goes on at `at`, of whose bytes `fresh` may hold the first.
-    async fn open(&self, at: u64, fresh: &mut BytesMut) -> Result<Download> {
+    async fn open(&self, purpose: Purpose, at: u64, fresh: &mut BytesMut) -> Result<Download> {
         let content = &self.content;
         loop {
             let path = content.path();
-            let download = match Download::open(&content.pool, &path, at).await {
+            let download = match Download::open(&content.pool, purpose, &path, at).await {
                 // Without REST the way to a byte leads through all those before it.
                 Err(error) if error.kind == ErrorKind::NotImplemented && at > 0 => {
-                    let mut download = Download::open(&content.pool, &path, 0).await?;
+                    let mut download =
+                        Download::open(&content.pool, Purpose::Data, &path, 0).await?;
                     let mut skipped = 0;
                     while skipped < at {
                         fresh.reserve(PIECE);
@@ -247,8 +288,50 @@ impl Fetch {
         stream.map_or_else(Wishes::default, |stream| Wishes {
             demanded: stream.demanded,
             limit: stream.limit,
-            ends_at_limit: stream.ends_at_limit,
+            behind: stream.behind,
         })
+    }
+}
+
+/// Why a download has ended.
+enum End {
+    /// Nobody wants more.
+    NotWanted,
+    /// A reader does, but others have waited for a session.
+    GaveWay,
+}
+
+/// How fast a stream flows, and so how much a server must be let send ahead that it does not wait for us.
+struct Flow {
+    /// In which what came is counted.
+    interval: Duration,
+    since: Instant,
+    /// Bytes since then, and in the interval before.
+    now: u64,
+    before: u64,
+}
+
+impl Flow {
+    fn new(round_trip: Duration) -> Self {
+        Self {
+            interval: round_trip.max(SHORTEST_INTERVAL),
+            since: Instant::now(),
+            now: 0,
+            before: 0,
+        }
+    }
+
+    fn passed(&mut self, bytes: u64) {
+        if self.since.elapsed() >= self.interval {
+            self.before = std::mem::take(&mut self.now);
+            self.since = Instant::now();
+        }
+        self.now += bytes;
+    }
+
+    /// Four times what comes in a round trip: a server doubles its speed in each at first, and a full link makes them longer.
+    fn window(&self) -> u64 {
+        4 * self.now.max(self.before) + LEAST_WINDOW
     }
 }
 
@@ -265,7 +348,7 @@ enum Known {
 struct Wishes {
     demanded: u64,
     limit: u64,
-    ends_at_limit: bool,
+    behind: Behind,
 }
 
 /// Bytes that are skipped at once.
@@ -274,6 +357,12 @@ const PIECE: usize = 128 << 10;
 /// Smallest buffer to receive in: what comes in the first flight of a new connection.
 const SMALLEST_PIECE: u64 = 16 << 10;
 
+/// Shortest time in which the flow of a stream is told: long enough for a scheduler's whims.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a server may send ahead at least: what the kernel lets a new connection do.
+const LEAST_WINDOW: u64 = 64 << 10;
+
 /// How long a stream that reached its limit is kept for a reader that goes on: less than servers wait for a stalled
 /// download.
 const PARKED: Duration = Duration::from_secs(10);
@@ -281,8 +370,17 @@ const PARKED: Duration = Duration::from_secs(10);
 /// How long a stream at its limit waits for its reader while others wait for a session: less than a new stream takes.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// Bytes that a stream brings before it gives way to others.
-const TURN: u64 = 4 << 20;
+/// How long a stream at its limit waits as it is: a program that goes on does so at once, and several readers at once look
+/// like one that jumps.
+const INSTANT: Duration = Duration::from_millis(5);
+
+/// How long a stream runs, or how many bytes it brings, before it gives way to one that was not served yet.
+const TURN: Duration = Duration::from_millis(500);
+const TURN_BYTES: u64 = 4 << 20;
+
+/// How long it runs before it gives way to one that did so before: a new stream takes some round trips to get to full speed.
+const LONG_TURN: Duration = Duration::from_secs(3);
+const LONG_TURN_ROUND_TRIPS: u32 = 64;
 
 /// Connections in a row that may be lost without a byte.
 const ATTEMPTS: u32 = 3;

@@ -13,7 +13,7 @@ use super::names::scratch_name;
 use super::uploads::{ATTEMPTS, is_lost};
 use super::{Error, Remote, Result};
 use crate::ftp::{self, Confirmed, ErrorKind, Profile, RemotePath, UploadKind, Wishes};
-use crate::pool::{Download, Unconfirmed, Upload};
+use crate::pool::{Download, Purpose, Unconfirmed, Upload};
 
 /// What is proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Remote {
 
     /// The first bytes of the file `scratch`, `enough` of them or as many as it has.
     async fn beginning(&self, scratch: &RemotePath, enough: usize) -> Result<BytesMut> {
-        let mut download = Download::open(self.pool(), scratch, 0).await?;
+        let mut download = Download::open(self.pool(), Purpose::Data, scratch, 0).await?;
         let mut content = BytesMut::new();
         loop {
             content.reserve(LONGEST);

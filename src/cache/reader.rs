@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::blocks::{BLOCK, Blocks, ContentKey};
 use super::error::{Error, Result};
 use super::fetch::Fetch;
-use super::streams::{GAP, SMALL_REST, Stream, Streams};
+use super::streams::{Behind, GAP, SMALL_REST, Stream, Streams};
 use crate::ftp::list::{Modified, Precision};
 use crate::ftp::{RemotePath, SizeAndTime};
 use crate::pool::Pool;
@@ -234,8 +234,11 @@ impl Content {
                 stream.demanded = stream.demanded.max(end);
             }
             stream.limit = stream.limit.max(limit);
-            stream.ends_at_limit =
-                (stream.ends_at_limit && ahead == 0) || Some(stream.limit) == lane;
+            stream.behind = match stream.behind {
+                _ if Some(stream.limit) == lane => Behind::Stream,
+                Behind::Nobody if ahead == 0 => Behind::Nobody,
+                _ => Behind::Reader,
+            };
             if was != (stream.demanded, stream.limit) {
                 stream.extended.notify_one();
             }
@@ -254,9 +257,12 @@ impl Content {
         if let Some(failure) = failure {
             return (ahead, Some(failure.error.clone()));
         }
-        let by_chance = ahead == 0 && state.jumps >= JUMPS;
-        let ends_at_limit = by_chance || Some(limit) == lane;
-        self.start(&mut state, at, end, limit, ends_at_limit);
+        let behind = match ahead {
+            _ if Some(limit) == lane => Behind::Stream,
+            0 if state.jumps >= JUMPS => Behind::Nobody,
+            _ => Behind::Reader,
+        };
+        self.start(&mut state, at, end, limit, behind);
         (ahead, None)
     }
 
@@ -267,7 +273,7 @@ impl Content {
         position: u64,
         demanded: u64,
         limit: u64,
-        ends_at_limit: bool,
+        behind: Behind,
     ) {
         let id = state.next_id;
         state.next_id += 1;
@@ -277,7 +283,7 @@ impl Content {
             position,
             demanded,
             limit,
-            ends_at_limit,
+            behind,
             extended: extended.clone(),
         });
         let fetch = Fetch {
@@ -321,7 +327,7 @@ impl Content {
             };
             // Each once: what is dropped before it is read comes by the usual way.
             if start < limit && state.lanes.insert(start) {
-                self.start(state, start, start, limit, true);
+                self.start(state, start, start, limit, Behind::Stream);
             }
         }
     }
@@ -339,7 +345,7 @@ impl Content {
 const NEAR: u64 = 1 << 20;
 
 /// Read-ahead from which a reader is taken to read all of a long file.
-const LONG: u64 = 2 << 20;
+const LONG: u64 = 1 << 20;
 
 /// Round-trip time from which one connection does not fill a link: servers' send buffers hold some 4 MiB.
 const LONG_LINK: Duration = Duration::from_millis(40);

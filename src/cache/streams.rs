@@ -46,9 +46,20 @@ pub(super) struct Stream {
     pub(super) demanded: u64,
     /// It goes on to here without being asked.
     pub(super) limit: u64,
-    /// Nobody is expected to go on from its limit: it was started by one of many jumps, or another stream begins there.
-    pub(super) ends_at_limit: bool,
+    pub(super) behind: Behind,
     pub(super) extended: Arc<Notify>,
+}
+
+/// Who is expected to go on from the limit of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// A reader.
+    Reader,
+    /// Nobody: it was started by one of many jumps.
+    #[default]
+    Nobody,
+    /// Another stream, which begins there.
+    Stream,
 }
 
 /// Why a stream ended early, and where.
@@ -109,10 +120,11 @@ impl Streams {
 }
 
 impl Cursor {
-    /// How far to read ahead of it: little as long as it may be after the head of the file, or a part of it, alone.
+    /// How far to read ahead of it: as much again as it has read, but little as long as it may be after the head of the
+    /// file, or a part of it, alone.
     fn trusted(&self) -> u64 {
         match self.run >= self.enough {
-            true => self.ahead,
+            true => self.ahead.min(self.run),
             false => self.ahead.min(self.run / 4),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -11,12 +12,14 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing::debug;
 
 use super::config::Route;
 use super::error::{Error, ErrorKind, Result};
 use super::pace::Paces;
 use super::route::Target;
 use super::tls::{Encryption, MaybeTls, TlsClient};
+use crate::sys;
 
 /// The data connection of a running transfer.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub struct DataStream {
     stream: MaybeTls,
     patience: Duration,
     paces: Paces,
+    /// Bytes that the server was last let send beyond what has come.
+    window: u64,
 }
 
 /// Connects to `target` by `route`. Dropping the future closes the connection.
@@ -68,6 +73,7 @@ impl DataStream {
             stream,
             patience,
             paces,
+            window: u64::MAX,
         })
     }
 
@@ -106,6 +112,28 @@ impl DataStream {
             )),
             Ok(Err(error)) => Err(Error::from_io(OPERATION, &error)),
             Err(_) => Err(Error::timed_out(OPERATION)),
+        }
+    }
+
+    /// So many bytes are wanted from here on: the server is not let send much more. What it has been let send before
+    /// comes all the same.
+    ///
+    /// Else the kernel takes in what nobody reads, up to some 16 MiB for each connection.
+    pub fn want(&mut self, bytes: u64) {
+        let window = match bytes {
+            ..OPEN => bytes.next_multiple_of(STEP),
+            OPEN.. => u64::MAX,
+        };
+        if window == self.window {
+            return;
+        }
+        self.window = window;
+        let tcp = self.stream.tcp();
+        // Below its segment's size a server sends nothing until a timer of seconds runs out.
+        let segment = SockRef::from(tcp).tcp_mss().unwrap_or(LARGE_SEGMENT);
+        let window = window.clamp(3 * u64::from(segment), OPEN_WINDOW);
+        if let Err(error) = sys::clamp_window(tcp.as_fd(), window as i32) {
+            debug!(%error, "the window of a data connection is not bounded");
         }
     }
 
@@ -184,3 +212,15 @@ impl DataStream {
         }
     }
 }
+
+/// Wanted bytes from which the kernel sizes the window as it finds best.
+const OPEN: u64 = 8 << 20;
+
+/// What wanted bytes are rounded up to, so that the kernel is not told of each segment.
+const STEP: u64 = 64 << 10;
+
+/// A window that is none of our business: the largest of TCP (RFC 7323 s2.3).
+const OPEN_WINDOW: u64 = 1 << 30;
+
+/// The largest segment there is, that of a loopback device.
+const LARGE_SEGMENT: u32 = 65_536;

@@ -185,7 +185,7 @@ impl Drop for Mounted {
 
 /// One request's worth: the kernel keeps about two windows in flight, and the layers below read
 /// ahead on their own, with better knowledge of the link.
-const READ_AHEAD_KIB: u32 = 1024;
+const READ_AHEAD_KIB: u32 = 256;
 
 fn mount_ourselves(folder: &Path, config: &MountConfig) -> Result<OwnedFd, Errno> {
     let device = rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;

@@ -35,6 +35,12 @@ impl Lease {
         self.pool.inner.transfers.begin(file, direction)
     }
 
+    /// Whether one waits, for a purpose up to `last`, whom it is to be given up for: promised then.
+    pub(super) fn gives_way(&mut self, last: Purpose) -> bool {
+        self.permits.promise = self.pool.inner.turns.promise(last);
+        self.permits.promise.is_some()
+    }
+
     /// It counts no longer among those for data, though its session is not free yet.
     pub(super) fn ends_transfer(&mut self) {
         self.permits.data = None;

@@ -8,13 +8,14 @@ mod keep;
 mod lease;
 mod progress;
 mod transfer;
+mod turns;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
@@ -22,12 +23,13 @@ use crate::ftp::{Crossed, Error, ErrorKind, Profile, RemotePath, Result, Server,
 
 use backoff::{Backoff, Turn};
 use progress::Transfers;
+use turns::{Promise, Turns, Waiting};
 
 pub(crate) use attempt::on_session;
 pub use attempt::{Attempts, Retry};
 pub use lease::Lease;
 pub use progress::{Direction, Progress};
-pub use transfer::{Download, Unconfirmed, Upload};
+pub use transfer::{Download, SMALL, Unconfirmed, Upload};
 
 /// Bounds of the pool.
 #[derive(Clone, Debug)]
@@ -38,15 +40,23 @@ pub struct PoolConfig {
     pub idle_timeout: Duration,
 }
 
-/// What a session is leased for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a session is leased for; the shorter, the earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     /// Commands: short.
     Metadata,
-    /// Listings, and small files that are sent: short, but on a data connection.
+    /// Listings, and small files: short, but on a data connection.
     Brief,
     /// The content of files: these take at most all sessions but one.
     Data,
+    /// The same, where a part of it has come and it is the others' turn, or nobody waits for it yet.
+    Rest,
+}
+
+impl Purpose {
+    fn is_data(self) -> bool {
+        self >= Self::Data
+    }
 }
 
 /// How many sessions there are at a moment, and what for.
@@ -58,7 +68,7 @@ pub struct Sessions {
     pub most: usize,
     /// On loan for commands.
     pub commands: usize,
-    /// On loan for listings, and for small files that are sent.
+    /// On loan for listings, and for small files.
     pub brief: usize,
     /// On loan for the content of files.
     pub transfers: usize,
@@ -78,6 +88,8 @@ struct Inner {
     sessions: Arc<Semaphore>,
     /// One permit for each lease for data: one fewer, so that metadata is never starved.
     data: Arc<Semaphore>,
+    /// For the one rest of a file that waits with all others; the next rests wait for this.
+    rest: Semaphore,
     idle: Mutex<Vec<Idle>>,
     backoff: Mutex<Backoff>,
     /// Sessions that exist, idle ones included.
@@ -86,12 +98,9 @@ struct Inner {
     ahead: AtomicUsize,
     /// Permits of `sessions` taken away because the server refused so many.
     withheld: AtomicUsize,
-    /// Leases waited for, for data and for anything else.
-    waiting: [AtomicUsize; 2],
-    /// Told once for each lease that must be waited for.
-    wanted: Notify,
+    turns: Turns,
     /// Leases by purpose, for those who look.
-    leased: [AtomicUsize; 3],
+    leased: [AtomicUsize; 4],
     /// The transfers that are going on, likewise.
     transfers: Transfers,
 }
@@ -111,13 +120,13 @@ impl Pool {
             server: Arc::new(server),
             sessions: Arc::new(Semaphore::new(most)),
             data: Arc::new(Semaphore::new((most - 1).max(1))),
+            rest: Semaphore::new(1),
             idle: Mutex::new(Vec::new()),
             backoff: Mutex::new(Backoff::new(Instant::now())),
             open: AtomicUsize::new(0),
             ahead: AtomicUsize::new(0),
             withheld: AtomicUsize::new(0),
-            waiting: Default::default(),
-            wanted: Notify::new(),
+            turns: Turns::default(),
             leased: Default::default(),
             transfers: Transfers::default(),
             config,
@@ -169,7 +178,7 @@ impl Pool {
             most: self.most_sessions(),
             commands: leased(Purpose::Metadata),
             brief: leased(Purpose::Brief),
-            transfers: leased(Purpose::Data),
+            transfers: leased(Purpose::Data) + leased(Purpose::Rest),
         }
     }
 
@@ -197,7 +206,7 @@ impl Pool {
     pub async fn lease(&self, purpose: Purpose) -> Result<Lease> {
         let patience = self.patience() * 2;
         let permits = {
-            let _waiting = Waiting::new(&self.inner, purpose);
+            let _waiting = self.inner.wait(purpose);
             timeout(patience, self.permits(purpose))
                 .await
                 .map_err(|_| none_free())?
@@ -207,7 +216,7 @@ impl Pool {
         let lease = timeout(patience, self.occupy(permits, purpose, &mut last))
             .await
             .unwrap_or_else(|_| Err(last.unwrap_or_else(none_free)))?;
-        if purpose == Purpose::Data {
+        if purpose.is_data() {
             self.have_spare();
         }
         Ok(lease)
@@ -226,25 +235,12 @@ impl Pool {
 
     /// Waits until somebody waits for a session: time to give one up that is only kept.
     pub async fn wanted(&self) {
-        loop {
-            self.inner.wanted.notified().await;
-            if self.is_wanted() {
-                return;
-            }
-        }
+        self.inner.turns.wanted().await;
     }
 
     /// Whether somebody waits for a session.
     pub fn is_wanted(&self) -> bool {
-        let waiting = &self.inner.waiting;
-        waiting
-            .iter()
-            .any(|count| count.load(Ordering::Relaxed) > 0)
-    }
-
-    /// Whether somebody waits for a session who will soon give it back.
-    pub fn is_wanted_for_commands(&self) -> bool {
-        self.inner.waiting[COMMANDS].load(Ordering::Relaxed) > 0
+        self.inner.turns.waiting(Purpose::Rest) > 0
     }
 
     /// Logs all idle sessions out.
@@ -258,9 +254,13 @@ impl Pool {
 
     async fn permits(&self, purpose: Purpose) -> Permits {
         const OPEN: &str = "the semaphores are never closed";
-        let data = match purpose {
-            Purpose::Metadata | Purpose::Brief => None,
-            Purpose::Data => Some(self.inner.data.clone().acquire_owned().await.expect(OPEN)),
+        let _rest = match purpose {
+            Purpose::Rest => Some(self.inner.rest.acquire().await.expect(OPEN)),
+            _ => None,
+        };
+        let data = match purpose.is_data() {
+            true => Some(self.inner.data.clone().acquire_owned().await.expect(OPEN)),
+            false => None,
         };
         let session = self
             .inner
@@ -272,6 +272,7 @@ impl Pool {
         Permits {
             session: Some(session),
             data,
+            promise: None,
         }
     }
 
@@ -305,7 +306,7 @@ impl Pool {
                             let pause = pauses.next().ok_or(error)?;
                             tokio::time::sleep(*pause).await;
                         }
-                        let _waiting = Waiting::new(&self.inner, purpose);
+                        let _waiting = self.inner.wait(purpose);
                         permits.session = self.permits(Purpose::Metadata).await.session;
                         if let Some(idle) = self.inner.pop(purpose) {
                             return Ok(Lease::new(self.clone(), idle.session, permits, purpose));
@@ -376,6 +377,7 @@ impl Pool {
         let mut permits = Permits {
             session: Some(permit),
             data: None,
+            promise: None,
         };
         // Those that are idle have no permit: there may be as many as there may be already.
         let most = self.inner.config.max_sessions;
@@ -448,6 +450,8 @@ fn none_free() -> Error {
 struct Permits {
     session: Option<OwnedSemaphorePermit>,
     data: Option<OwnedSemaphorePermit>,
+    /// It is given up for one who waits.
+    promise: Option<Promise>,
 }
 
 impl Inner {
@@ -472,6 +476,11 @@ impl Inner {
             since: now,
             noop: now,
         });
+    }
+
+    fn wait(&self, purpose: Purpose) -> Waiting {
+        let must = self.sessions.available_permits() == 0 || self.data.available_permits() == 0;
+        self.turns.wait(purpose, must)
     }
 
     fn backoff(&self) -> MutexGuard<'_, Backoff> {
@@ -529,29 +538,6 @@ impl Inner {
         if withheld < self.config.max_sessions.saturating_sub(1) {
             self.data.add_permits(1);
         }
-    }
-}
-
-/// Counts a waiting lease, and tells those that keep a session they do not need.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(inner: &'a Inner, purpose: Purpose) -> Self {
-        let waiting = &inner.waiting[usize::from(purpose != Purpose::Data)];
-        waiting.fetch_add(1, Ordering::Relaxed);
-        if inner.sessions.available_permits() == 0 || inner.data.available_permits() == 0 {
-            inner.wanted.notify_one();
-        }
-        Self(waiting)
-    }
-}
-
-/// Index into [`Inner::waiting`] of those who wait for anything but data.
-const COMMANDS: usize = 1;
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -23,11 +23,16 @@ pub struct Download {
 }
 
 impl Download {
-    /// Starts a download of `file` at byte `offset`.
+    /// Starts a download of `file` at byte `offset`, on a session that is leased for `purpose`.
     ///
     /// A lost connection is replaced; a refusal is the server's word on the file.
-    pub async fn open(pool: &Pool, file: &RemotePath, offset: u64) -> Result<Self> {
-        let mut lease = pool.lease(Purpose::Data).await?;
+    pub async fn open(
+        pool: &Pool,
+        purpose: Purpose,
+        file: &RemotePath,
+        offset: u64,
+    ) -> Result<Self> {
+        let mut lease = pool.lease(purpose).await?;
         let mut attempt = 0;
         let stream = loop {
             match lease.retrieve(file, offset).await {
@@ -50,6 +55,19 @@ impl Download {
     /// So many bytes are to come, for those who look.
     pub fn expect(&self, bytes: u64) {
         self.progress.expect(bytes);
+    }
+
+    /// Whether it is to be dropped for one who waits for a session, for a purpose up to `last`: as many are told so as wait.
+    pub fn gives_way(&mut self, last: Purpose) -> bool {
+        let running = self.running.as_mut();
+        running.is_some_and(|(lease, _)| lease.gives_way(last))
+    }
+
+    /// See [`DataStream::want`].
+    pub fn want(&mut self, bytes: u64) {
+        if let Some((_, stream)) = &mut self.running {
+            stream.want(bytes);
+        }
     }
 
     /// Receives some bytes at the end of `buf`; 0 at the end, which the server must have confirmed.
@@ -323,5 +341,5 @@ impl Unconfirmed {
     }
 }
 
-/// Longest file that is on its way for no longer than a listing.
-const SMALL: u64 = 64 << 10;
+/// Longest file, or rest of one, that is on its way for no longer than a listing, in bytes.
+pub const SMALL: u64 = 64 << 10;

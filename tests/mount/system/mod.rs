@@ -13,6 +13,7 @@ mod proxy;
 mod secrets;
 mod status;
 mod systemd;
+mod turns;
 pub mod xattr;
 
 use std::process::Command;
@@ -47,6 +48,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(secrets::trials());
     trials.extend(status::trials());
     trials.extend(systemd::trials());
+    trials.extend(turns::trials());
     trials.extend(xattr::trials());
     trials
 }

@@ -1,0 +1,84 @@
+//! More files are read at once than there are sessions: none of them waits for the end of another.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::model_mount::ModelMount;
+use crate::servers::{Server, ServerKind};
+
+/// The trials.
+pub fn trials() -> Vec<Trial> {
+    vec![
+        Trial::test(
+            "system::what_is_opened_while_others_are_copied_is_read_before_those_end",
+            || opened("3"),
+        ),
+        Trial::test("system::one_session_is_shared_by_all_who_read", || {
+            opened("1")
+        }),
+    ]
+}
+
+fn opened(sessions: &str) -> Result<(), Failed> {
+    const COPIES: usize = 4;
+    let content = |number: usize| -> Vec<u8> {
+        (0..6_000_000)
+            .map(|at| (at / 1000 + number) as u8)
+            .collect()
+    };
+    let server = Server::start(ServerKind::Embedded);
+    for number in 0..=COPIES {
+        fs::write(server.root.join(format!("large{number}")), content(number))?;
+    }
+    fs::write(server.root.join("small"), b"small")?;
+    fs::create_dir(server.root.join("folder"))?;
+    fs::write(server.root.join("folder/file"), b"")?;
+    let options = format!("bwlimit=4M,max_conns={sessions}");
+    let mount = ModelMount::of(&server, &[&options]);
+    let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let copies: Vec<_> = (0..COPIES)
+            .map(|number| {
+                let (mount, begun, ended) = (&mount, &begun, &ended);
+                scope.spawn(move || -> std::io::Result<Vec<u8>> {
+                    let mut file = File::open(mount.path.join(format!("large{number}")))?;
+                    let mut read = vec![0; 100_000];
+                    file.read_exact(&mut read)?;
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    file.read_to_end(&mut read)?;
+                    ended.fetch_add(1, Ordering::Relaxed);
+                    Ok(read)
+                })
+            })
+            .collect();
+        while begun.load(Ordering::Relaxed) < COPIES && ended.load(Ordering::Relaxed) == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let before = ended.load(Ordering::Relaxed);
+        let small = fs::read(mount.path.join("small"));
+        let listed = fs::read_dir(mount.path.join("folder")).map(Iterator::count);
+        let mut head = vec![0; 100_000];
+        let read = File::open(mount.path.join(format!("large{COPIES}")))
+            .and_then(|mut file| file.read_exact(&mut head));
+        let after = ended.load(Ordering::Relaxed);
+        for (number, copy) in copies.into_iter().enumerate() {
+            let copy = copy.join().expect("no panic")?;
+            assert!(copy == content(number), "large{number} is read otherwise");
+        }
+        assert_eq!(small?, b"small");
+        assert_eq!(listed?, 1);
+        read?;
+        assert!(head == content(COPIES)[..head.len()], "another head");
+        assert_eq!(
+            (before, after),
+            (0, 0),
+            "copies had ended when others were read"
+        );
+        Ok(())
+    })
+}
