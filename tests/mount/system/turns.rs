@@ -4,12 +4,11 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 
 use crate::model_mount::ModelMount;
-use crate::servers::{Server, ServerKind};
+use crate::servers::{Server, ServerKind, wait_until};
 
 /// The trials.
 pub fn trials() -> Vec<Trial> {
@@ -56,9 +55,9 @@ fn opened(sessions: &str) -> Result<(), Failed> {
                 })
             })
             .collect();
-        while begun.load(Ordering::Relaxed) < COPIES && ended.load(Ordering::Relaxed) == 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("all copies have begun, or one has ended", || {
+            begun.load(Ordering::Relaxed) == COPIES || ended.load(Ordering::Relaxed) > 0
+        });
         let before = ended.load(Ordering::Relaxed);
         let small = fs::read(mount.path.join("small"));
         let listed = fs::read_dir(mount.path.join("folder")).map(Iterator::count);
