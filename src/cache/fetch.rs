@@ -104,8 +104,9 @@ impl Fetch {
                     async |patience| timeout(patience, self.extended.notified()).await.is_ok();
                 match behind {
                     Behind::Stream => return Ok(End::NotWanted),
-                    _ if goes_on(INSTANT).await => continue,
+                    Behind::Nobody if goes_on(CHANCE).await => continue,
                     Behind::Nobody => return Ok(End::NotWanted),
+                    Behind::Reader if goes_on(INSTANT).await => continue,
                     Behind::Reader => download.want(0),
                 }
                 let in_time = match content.pool.is_wanted() {
@@ -370,8 +371,10 @@ const PARKED: Duration = Duration::from_secs(10);
 /// How long a stream at its limit waits for its reader while others wait for a session: less than a new stream takes.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// How long a stream at its limit waits as it is: a program that goes on does so at once, and several readers at once look
-/// like one that jumps.
+/// How long a stream waits that nobody is expected to go on from: several readers at once look like one that jumps.
+const CHANCE: Duration = Duration::from_millis(1);
+
+/// How long one at its limit is left as it is: a program that goes on does so at once.
 const INSTANT: Duration = Duration::from_millis(5);
 
 /// How long a stream runs, or how many bytes it brings, before it gives way to one that was not served yet.
