@@ -82,7 +82,10 @@ impl Fetch {
         let mut download = self.open(purpose, begun, &mut fresh).await?;
         download.expect(size - begun);
         let since = Instant::now();
-        let round_trip = content.pool.profile().round_trip.unwrap_or_default();
+        let profile = content.pool.profile();
+        let round_trip = profile.round_trip.unwrap_or_default();
+        // Without REST another stream would begin with the file.
+        let may_go_on_later = profile.rest != Some(false);
         let mut flow = Flow::new(round_trip);
         let long_turn = LONG_TURN.max(round_trip * LONG_TURN_ROUND_TRIPS);
         loop {
@@ -132,7 +135,8 @@ impl Fetch {
                 _ if ran >= TURN || received - begun >= TURN_BYTES => Some(Purpose::Data),
                 _ => (*at >= demanded).then_some(Purpose::Brief),
             };
-            if size - received > SMALL_REST && to.is_some_and(|to| download.gives_way(to)) {
+            let to = to.filter(|_| may_go_on_later && size - received > SMALL_REST);
+            if to.is_some_and(|to| download.gives_way(to)) {
                 self.deliver(at, &mut fresh);
                 return Ok(match *at < demanded {
                     true => End::GaveWay,

@@ -183,8 +183,8 @@ impl Drop for Mounted {
     }
 }
 
-/// One request's worth: the kernel keeps about two windows in flight, and the layers below read
-/// ahead on their own, with better knowledge of the link.
+/// Enough to keep a reader busy without delay: the kernel keeps about two windows in flight, whoever reads a part alone, and
+/// the layers below read ahead on their own, with better knowledge of the link.
 const READ_AHEAD_KIB: u32 = 256;
 
 fn mount_ourselves(folder: &Path, config: &MountConfig) -> Result<OwnedFd, Errno> {
