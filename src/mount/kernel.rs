@@ -183,8 +183,8 @@ impl Drop for Mounted {
     }
 }
 
-/// Enough to keep a reader busy without delay: the kernel keeps about two windows in flight, whoever reads a part alone, and
-/// the layers below read ahead on their own, with better knowledge of the link.
+/// As fast as more, on a link without delay: the layers below read ahead on their own, with better knowledge of it. The kernel
+/// keeps about two windows in flight, which are for nothing behind a program that wants a part of a file.
 const READ_AHEAD_KIB: u32 = 256;
 
 fn mount_ourselves(folder: &Path, config: &MountConfig) -> Result<OwnedFd, Errno> {
