@@ -48,7 +48,7 @@
 //! 8. fork comes before the runtime, any thread, any socket.
 //! 9. Success of `close` and `fsync` means that the server has confirmed every byte (its final reply, and its size); with
 //!    write-back that of `close` means that the journal has it, and outlives a loss of power; so does that of setting
-//!    attributes right behind a `close`. Success is never invented: what the server cannot be told (a mode, a time) is kept by the mount, and said once.
+//!    attributes right behind a `close`. A file without a byte may wait while the process has another descriptor of it. Success is never invented: what the server cannot be told (a mode, a time) is kept by the mount, and said once.
 //! 10. The file being replaced stays whole on the server until its replacement is whole there. Small changes within a file
 //!     are written in place, after a proof that this changes nothing else.
 

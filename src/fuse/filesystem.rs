@@ -102,7 +102,7 @@ impl Filesystem for Adapter {
 
     fn mknod(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -113,6 +113,7 @@ impl Filesystem for Adapter {
         if mode & libc::S_IFMT != libc::S_IFREG && mode & libc::S_IFMT != 0 {
             return reply.error(Errno::EPERM);
         }
+        let process = request.pid();
         let (vfs, name, ttl) = (
             self.vfs.clone(),
             name.as_bytes().to_vec(),
@@ -127,7 +128,7 @@ impl Filesystem for Adapter {
             };
             let made = async {
                 let (attr, opened) = vfs.create(parent.0, &name, mode & !umask, access).await?;
-                let flushed = vfs.flush(opened.fh).await;
+                let flushed = vfs.flush(opened.fh, process).await;
                 vfs.release(opened.fh).await;
                 flushed.map(|()| attr)
             };
@@ -328,15 +329,15 @@ impl Filesystem for Adapter {
 
     fn flush(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         fh: FileHandle,
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let vfs = self.vfs.clone();
+        let (vfs, process) = (self.vfs.clone(), request.pid());
         self.run(debug_span!("flush", ino = ino.0, fh = fh.0), async move {
-            done(reply, vfs.flush(fh.0).await)
+            done(reply, vfs.flush(fh.0, process).await)
         });
     }
 

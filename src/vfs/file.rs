@@ -11,6 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 use tracing::warn;
 
 use super::attr::version;
+use super::copies;
 use super::handles::Handle;
 use super::staging::Staged;
 use super::{Attr, Error, Result, Vfs};
@@ -267,13 +268,24 @@ impl Vfs {
         }
     }
 
-    /// Sends what was written to the file `fh`: success means that the server has it, or with write-back this machine's
-    /// disk.
-    pub async fn flush(&self, fh: u64) -> Result<()> {
+    /// Sends what was written to the file `fh`, of which `process` has closed a descriptor: success means that the server
+    /// has it, or with write-back this machine's disk.
+    ///
+    /// A file without a byte waits for the last descriptor of the process: what a shell's `>` replaces is replaced once,
+    /// and stays whole until then.
+    pub async fn flush(&self, fh: u64, process: u32) -> Result<()> {
         match self.handle(fh) {
             Some(Handle::File {
                 ino, write: true, ..
-            }) => self.deliver(ino).await,
+            }) => {
+                let empty = self
+                    .staged(ino)
+                    .is_some_and(|staged| staged.state().size == 0);
+                if empty && copies::is_still_writable(process, ino) {
+                    return Ok(());
+                }
+                self.deliver(ino).await
+            }
             Some(_) => Ok(()),
             None => Err(Error::BadHandle),
         }

@@ -6,6 +6,7 @@
 mod attr;
 mod beside;
 mod commit;
+mod copies;
 mod error;
 mod file;
 mod handles;

@@ -112,7 +112,7 @@ impl Mounted {
         let made = self.vfs.create(ROOT, name.as_bytes(), 0o644, access).await;
         let (attr, opened) = made?;
         self.vfs.write(opened.fh, 0, content).await?;
-        self.vfs.flush(opened.fh).await?;
+        self.vfs.flush(opened.fh, NOBODY).await?;
         self.vfs.release(opened.fh).await;
         Ok(attr.ino)
     }
@@ -310,7 +310,7 @@ async fn a_file_that_is_emptied_while_it_is_sent_is_empty() {
         tokio::time::sleep(MOMENT / 100).await;
     }
     vfs.truncate(ino, 0, Some(opened.fh)).await.expect("cut");
-    vfs.flush(opened.fh).await.expect("sent");
+    vfs.flush(opened.fh, NOBODY).await.expect("sent");
     assert_eq!(std::fs::read(mounted.there("file")).expect("there"), b"");
 }
 
@@ -333,6 +333,9 @@ async fn a_file_that_is_cut_to_what_it_was_keeps_it() {
     let content = std::fs::read(mounted.there("file"));
     assert_eq!(content.expect("there"), b"content");
 }
+
+/// No process has this number.
+const NOBODY: u32 = 0;
 
 const LONG: Duration = Duration::from_secs(30);
 

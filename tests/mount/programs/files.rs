@@ -13,6 +13,10 @@ pub const TRIALS: &[(&str, Run)] = &[
         long_files_are_sent_while_they_are_written,
     ),
     (
+        "a_redirection_replaces_its_file_once",
+        a_redirection_replaces_its_file_once,
+    ),
+    (
         "open_files_survive_removes_and_renames",
         open_files_survive_removes_and_renames,
     ),
@@ -77,6 +81,12 @@ fn mappings_reach_the_server(bench: &mut Bench) -> Result<(), Failed> {
 
 fn long_files_are_sent_while_they_are_written(bench: &mut Bench) -> Result<(), Failed> {
     bench.python("written_early.py");
+    Ok(())
+}
+
+fn a_redirection_replaces_its_file_once(bench: &mut Bench) -> Result<(), Failed> {
+    bench.python("redirections.py");
+    bench.sh(r#"diff -r . "$ROOT""#);
     Ok(())
 }
 
