@@ -36,24 +36,26 @@ const DESCRIPTORS: usize = 64;
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::io;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
 
     #[test]
-    fn a_descriptor_counts_while_it_is_open_for_writing() {
-        let folder = tempfile::tempdir().unwrap();
+    fn a_descriptor_counts_while_it_is_open_for_writing() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
         let path = folder.path().join("file");
-        let writer = File::create(&path).unwrap();
-        let ino = writer.metadata().unwrap().ino();
+        let writer = File::create(&path)?;
+        let ino = writer.metadata()?.ino();
         let this = std::process::id();
         assert!(is_still_writable(this, ino));
-        let copy = writer.try_clone().unwrap();
+        let copy = writer.try_clone()?;
         drop(writer);
         assert!(is_still_writable(this, ino));
         drop(copy);
-        let _reader = File::open(&path).unwrap();
+        let _reader = File::open(&path)?;
         assert!(!is_still_writable(this, ino));
+        Ok(())
     }
 
     #[test]
