@@ -102,9 +102,10 @@ impl Remote {
     ) -> Result<Entry> {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
         self.prove(Proof::Append, &dir).await?;
+        let more = source.size.saturating_sub(base.size);
         let opened = match end {
-            End::Known => self.open_over(path, UploadKind::Append, base).await?,
-            End::Any => Upload::append(self.pool(), path).await?,
+            End::Known => self.open_over(path, UploadKind::Append, base, more).await?,
+            End::Any => Upload::append(self.pool(), path, more).await?,
         };
         let added = self.add(path, opened, source, base.size, wishes).await;
         added.inspect_err(|_| self.patch(path, Patch::Doubt))
@@ -138,7 +139,8 @@ impl Remote {
                 return self.confirm(path, source.size).await;
             }
             from = there;
-            let opened = Upload::open(self.pool(), path, UploadKind::Append).await;
+            let rest = source.size - from;
+            let opened = Upload::open(self.pool(), path, UploadKind::Append, rest).await;
             sent = self
                 .send(path, opened, source, from..source.size, wishes)
                 .await;

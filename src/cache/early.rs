@@ -18,7 +18,7 @@ use super::uploads::PIECE;
 use super::{Error, Patch, Remote, Result, Source};
 use crate::ftp::list::Entry;
 use crate::ftp::{ErrorKind, RemotePath, UploadKind, Wishes};
-use crate::pool::Upload;
+use crate::pool::{Purpose, Upload};
 
 /// An upload of a file that is still being written. Dropped, it is given up, and what it has sent is removed.
 #[derive(Debug)]
@@ -230,8 +230,11 @@ impl Sending {
         if until_then == UntilThen::Nothing && self.remote.stat(&self.path).await?.is_some() {
             return Err(Over::GivenUp);
         }
-        let opened = Upload::open(self.remote.pool(), &self.path, UploadKind::Store).await;
-        let mut upload = match opened {
+        let lease = tokio::select! {
+            lease = self.remote.pool().lease(Purpose::Upload) => lease.map_err(Error::from)?,
+            () = self.given_up() => return Err(Over::GivenUp),
+        };
+        let mut upload = match Upload::open_on(lease, &self.path, UploadKind::Store).await {
             Ok(upload) => upload,
             Err(error) if error.is_refusal() => {
                 return Err(self.remote.why_not_stored(&self.path, error).await.into());
@@ -302,13 +305,19 @@ impl Sending {
         }
     }
 
+    /// Waits until nobody wants it any more.
+    async fn given_up(&self) {
+        let mut goals = self.goals.clone();
+        while goals.changed().await.is_ok() {}
+    }
+
     /// Waits until more is written.
     async fn more(&mut self) -> std::result::Result<(), Over> {
         let pool = self.remote.pool();
         tokio::select! {
             changed = self.goals.changed() => changed.map_err(|_| Over::GivenUp),
             // Whoever waits may be the one who is to be read from, so that more can be written.
-            () = pool.wanted() => {
+            () = pool.upload_wanted() => {
                 match tokio::time::timeout(GRACE, self.goals.changed()).await {
                     Ok(Ok(())) => Ok(()),
                     _ => Err(Over::GivenUp),

@@ -88,7 +88,7 @@ impl Remote {
         let scratch = scratch_name(path);
         self.hide(&scratch);
         let stored = async {
-            let upload = Upload::open(self.pool(), &scratch, UploadKind::Store).await?;
+            let upload = Upload::open(self.pool(), &scratch, UploadKind::Store, 0).await?;
             let finished = upload.finish(Wishes::default()).await;
             finished.map_err(Unconfirmed::into_error)
         };
@@ -168,10 +168,10 @@ impl Remote {
         }
         let (there, kind, then, _) = proof.steps();
         self.send_whole(scratch, UploadKind::Store, there).await?;
-        let mut upload = match Upload::open_known(self.pool(), scratch, kind).await {
+        let mut upload = match Upload::open_known(self.pool(), scratch, kind, 0).await {
             Ok((upload, _)) => upload,
             // Without SIZE.
-            Err(error) if error.is_refusal() => Upload::open(self.pool(), scratch, kind).await?,
+            Err(error) if error.is_refusal() => Upload::open(self.pool(), scratch, kind, 0).await?,
             Err(error) => return Err(error.into()),
         };
         upload.send(then).await?;
@@ -203,7 +203,7 @@ impl Remote {
         bytes: &[u8],
     ) -> Result<Confirmed> {
         let outcome = async {
-            let mut upload = Upload::open(self.pool(), scratch, kind).await?;
+            let mut upload = Upload::open(self.pool(), scratch, kind, 0).await?;
             upload.send(bytes).await?;
             let finished = upload.finish(Wishes::default()).await;
             finished.map_err(Unconfirmed::into_error)

@@ -105,7 +105,8 @@ impl Remote {
         let mut base = base;
         let mut entry = None;
         for (range, kind) in ranges.iter().zip(kinds) {
-            let opened = self.open_over(path, kind, base).await?;
+            let bytes = range.end - range.start;
+            let opened = self.open_over(path, kind, base, bytes).await?;
             let mut sent = self
                 .send(path, Ok(opened), source, range.clone(), wishes)
                 .await;
@@ -113,7 +114,7 @@ impl Remote {
                 match &sent {
                     // The same bytes at the same place: again.
                     Err(error) if is_lost(error) => {
-                        let opened = Upload::open(self.pool(), path, kind).await;
+                        let opened = Upload::open(self.pool(), path, kind, bytes).await;
                         sent = self.send(path, opened, source, range.clone(), wishes).await;
                     }
                     _ => break,
@@ -132,14 +133,15 @@ impl Remote {
         }
     }
 
-    /// Begins an upload over the file at `path` if the server has it in the version `base`.
+    /// Begins an upload of so many `bytes` over the file at `path` if the server has it in the version `base`.
     pub(super) async fn open_over(
         &self,
         path: &RemotePath,
         kind: UploadKind,
         base: Version,
+        bytes: u64,
     ) -> Result<Upload> {
-        let (upload, known) = match Upload::open_known(self.pool(), path, kind).await {
+        let (upload, known) = match Upload::open_known(self.pool(), path, kind, bytes).await {
             Ok(opened) => opened,
             // Without SIZE the listing has to do.
             Err(error) if error.is_refusal() => {
@@ -147,7 +149,7 @@ impl Remote {
                 if !self.is_same(base, now) {
                     return Err(Error::Stale(path.clone()));
                 }
-                return match Upload::open(self.pool(), path, kind).await {
+                return match Upload::open(self.pool(), path, kind, bytes).await {
                     Err(error) if error.is_refusal() => Err(self.why_not_stored(path, error).await),
                     opened => Ok(opened?),
                 };

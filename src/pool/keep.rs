@@ -35,7 +35,7 @@ pub(super) async fn keep(inner: Weak<Inner>) {
             one.session.quit().await;
         }
         // One by one, and with a permit each: whoever needs a session meanwhile opens no more than there may be.
-        while let Ok(_permit) = inner.sessions.clone().try_acquire_owned() {
+        while let Some(_permits) = inner.limits.spare() {
             let due = {
                 let mut idle = inner.idle.lock().expect("no panic while locked");
                 let due = idle.iter().position(|one| now - one.noop > KEEPALIVE);
@@ -57,9 +57,8 @@ pub(super) async fn keep(inner: Weak<Inner>) {
                 }
             }
         }
-        if inner.withheld.load(Ordering::Relaxed) > 0 && now - last_given > REGROW {
+        if now - last_given > REGROW && inner.limits.regrow() {
             last_given = now;
-            inner.regrow();
         }
     }
 }

@@ -6,6 +6,7 @@ mod attempt;
 mod backoff;
 mod keep;
 mod lease;
+mod limits;
 mod progress;
 mod transfer;
 mod turns;
@@ -15,15 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::ftp::{Crossed, Error, ErrorKind, Profile, RemotePath, Result, Server, Session};
 
 use backoff::{Backoff, Turn};
+use limits::{Limits, Permits};
 use progress::Transfers;
-use turns::{Promise, Turns, Waiting};
+use turns::{Turns, Waiting};
 
 pub(crate) use attempt::on_session;
 pub use attempt::{Attempts, Retry};
@@ -47,7 +48,9 @@ pub enum Purpose {
     Metadata,
     /// Listings, and small files: short, but on a data connection.
     Brief,
-    /// The content of files: these take at most all sessions but one.
+    /// The content of a file that is sent: at most all sessions but two, so that others can be read meanwhile.
+    Upload,
+    /// The content of a file that is read. Together with those above: at most all sessions but one.
     Data,
     /// The same, where a part of it has come and it is the others' turn, or nobody waits for it yet.
     Rest,
@@ -55,7 +58,7 @@ pub enum Purpose {
 
 impl Purpose {
     fn is_data(self) -> bool {
-        self >= Self::Data
+        self >= Self::Upload
     }
 }
 
@@ -84,23 +87,16 @@ pub struct Pool {
 struct Inner {
     server: Arc<Server>,
     config: PoolConfig,
-    /// One permit for each session that may exist; the server's limit takes some away.
-    sessions: Arc<Semaphore>,
-    /// One permit for each lease for data: one fewer, so that metadata is never starved.
-    data: Arc<Semaphore>,
-    /// For the one rest of a file that waits with all others; the next rests wait for this.
-    rest: Semaphore,
+    limits: Limits,
     idle: Mutex<Vec<Idle>>,
     backoff: Mutex<Backoff>,
     /// Sessions that exist, idle ones included.
     open: AtomicUsize,
     /// Sessions that are being opened, and that nobody asked for.
     ahead: AtomicUsize,
-    /// Permits of `sessions` taken away because the server refused so many.
-    withheld: AtomicUsize,
     turns: Turns,
     /// Leases by purpose, for those who look.
-    leased: [AtomicUsize; 4],
+    leased: [AtomicUsize; PURPOSES],
     /// The transfers that are going on, likewise.
     transfers: Transfers,
 }
@@ -115,17 +111,13 @@ struct Idle {
 impl Pool {
     /// A pool of sessions to `server`; none is opened yet. Must be called on a tokio runtime.
     pub fn new(server: Server, config: PoolConfig) -> Self {
-        let most = config.max_sessions.max(1);
         let inner = Arc::new(Inner {
             server: Arc::new(server),
-            sessions: Arc::new(Semaphore::new(most)),
-            data: Arc::new(Semaphore::new((most - 1).max(1))),
-            rest: Semaphore::new(1),
+            limits: Limits::new(config.max_sessions),
             idle: Mutex::new(Vec::new()),
             backoff: Mutex::new(Backoff::new(Instant::now())),
             open: AtomicUsize::new(0),
             ahead: AtomicUsize::new(0),
-            withheld: AtomicUsize::new(0),
             turns: Turns::default(),
             leased: Default::default(),
             transfers: Transfers::default(),
@@ -160,14 +152,17 @@ impl Pool {
 
     /// How many sessions there may be at once.
     pub fn most_sessions(&self) -> usize {
-        self.inner.config.max_sessions.max(1)
+        self.inner.limits.most()
     }
 
     /// Downloads that may run beside that of a reader: one session is left for commands.
     pub fn lanes(&self) -> usize {
-        let withheld = self.inner.withheld.load(Ordering::Relaxed);
-        let most = self.inner.config.max_sessions.saturating_sub(withheld);
-        most.saturating_sub(2)
+        self.inner.limits.left().saturating_sub(2)
+    }
+
+    /// Uploads that may run at once, but for those of small files.
+    pub fn most_uploads(&self) -> usize {
+        self.lanes().max(1)
     }
 
     /// How many sessions there are, and what for.
@@ -178,7 +173,10 @@ impl Pool {
             most: self.most_sessions(),
             commands: leased(Purpose::Metadata),
             brief: leased(Purpose::Brief),
-            transfers: leased(Purpose::Data) + leased(Purpose::Rest),
+            transfers: [Purpose::Upload, Purpose::Data, Purpose::Rest]
+                .map(leased)
+                .iter()
+                .sum(),
         }
     }
 
@@ -199,18 +197,24 @@ impl Pool {
 
     /// A session, idle and in a known state; waits until one is free.
     ///
-    /// Must not be called while holding another lease.
+    /// Must not be called while holding another lease. Cancel safe. The wait to be one of the uploads has no limit: those
+    /// before it go on, or fail.
     ///
     /// # Errors
     /// What connecting can fail by; [`ErrorKind::TimedOut`] if none became free.
     pub async fn lease(&self, purpose: Purpose) -> Result<Lease> {
+        let upload = match purpose {
+            Purpose::Upload => Some(self.inner.limits.upload().await),
+            _ => None,
+        };
         let patience = self.patience() * 2;
-        let permits = {
+        let mut permits = {
             let _waiting = self.inner.wait(purpose);
-            timeout(patience, self.permits(purpose))
+            timeout(patience, self.inner.limits.permits(purpose))
                 .await
                 .map_err(|_| none_free())?
         };
+        permits._upload = upload;
         // What kept it from connecting says more than that the time is up.
         let mut last = None;
         let lease = timeout(patience, self.occupy(permits, purpose, &mut last))
@@ -220,6 +224,15 @@ impl Pool {
             self.have_spare();
         }
         Ok(lease)
+    }
+
+    /// [`Pool::lease`], to send so many bytes.
+    async fn lease_to_send(&self, bytes: u64) -> Result<Lease> {
+        let purpose = match bytes {
+            0..=SMALL => Purpose::Brief,
+            _ => Purpose::Upload,
+        };
+        self.lease(purpose).await
     }
 
     /// Opens a session in the background if there may be one more and none is idle: a login on a link that is full of data
@@ -238,6 +251,14 @@ impl Pool {
         self.inner.turns.wanted().await;
     }
 
+    /// Waits until somebody waits for a session, or to be one of the uploads.
+    pub async fn upload_wanted(&self) {
+        tokio::select! {
+            () = self.wanted() => {}
+            () = self.inner.limits.upload_wanted() => {}
+        }
+    }
+
     /// Whether somebody waits for a session.
     pub fn is_wanted(&self) -> bool {
         self.inner.turns.waiting(Purpose::Rest) > 0
@@ -249,30 +270,6 @@ impl Pool {
         for Idle { session, .. } in idle {
             self.inner.open.fetch_sub(1, Ordering::Relaxed);
             session.quit().await;
-        }
-    }
-
-    async fn permits(&self, purpose: Purpose) -> Permits {
-        const OPEN: &str = "the semaphores are never closed";
-        let _rest = match purpose {
-            Purpose::Rest => Some(self.inner.rest.acquire().await.expect(OPEN)),
-            _ => None,
-        };
-        let data = match purpose.is_data() {
-            true => Some(self.inner.data.clone().acquire_owned().await.expect(OPEN)),
-            false => None,
-        };
-        let session = self
-            .inner
-            .sessions
-            .clone()
-            .acquire_owned()
-            .await
-            .expect(OPEN);
-        Permits {
-            session: Some(session),
-            data,
-            promise: None,
         }
     }
 
@@ -300,14 +297,15 @@ impl Pool {
                 Err(error) if self.inner.is_limit(&error) => {
                     // The server has enough of us: fewer sessions from now on, and this lease waits for one of those.
                     if self.inner.has_open() {
-                        let withheld = self.inner.withhold(permits.session.take());
+                        let withheld = self.inner.withhold(&mut permits);
                         if !withheld {
                             // All that are left are open, one of them without a lease for the moment.
                             let pause = pauses.next().ok_or(error)?;
                             tokio::time::sleep(*pause).await;
                         }
                         let _waiting = self.inner.wait(purpose);
-                        permits.session = self.permits(Purpose::Metadata).await.session;
+                        permits.session =
+                            self.inner.limits.permits(Purpose::Metadata).await.session;
                         if let Some(idle) = self.inner.pop(purpose) {
                             return Ok(Lease::new(self.clone(), idle.session, permits, purpose));
                         }
@@ -355,7 +353,7 @@ impl Pool {
 
     /// Opens and arms sessions in the background, so that the first to need them do not wait for logins.
     pub fn warm_up(&self) {
-        let more = self.inner.config.max_sessions.min(WARM).saturating_sub(1);
+        let more = self.most_sessions().min(WARM).saturating_sub(1);
         // Two by two, until the server says no.
         for side in 0..2 {
             let pool = self.clone();
@@ -371,16 +369,11 @@ impl Pool {
 
     /// Opens and arms one session that nobody asked for; whether that worked.
     async fn open_ahead(&self) -> bool {
-        let Ok(permit) = self.inner.sessions.clone().try_acquire_owned() else {
+        let Some(mut permits) = self.inner.limits.spare() else {
             return false;
         };
-        let mut permits = Permits {
-            session: Some(permit),
-            data: None,
-            promise: None,
-        };
         // Those that are idle have no permit: there may be as many as there may be already.
-        let most = self.inner.config.max_sessions;
+        let most = self.most_sessions();
         let taken = self.inner.ahead.fetch_add(1, Ordering::Relaxed)
             + self.inner.open.load(Ordering::Relaxed);
         let connected = match taken < most {
@@ -400,7 +393,7 @@ impl Pool {
                 // Whoever needs one will see for himself.
                 debug!(%error, "no session in advance");
                 if self.inner.is_limit(&error) {
-                    self.inner.withhold(permits.session.take());
+                    self.inner.withhold(&mut permits);
                 }
                 false
             }
@@ -445,15 +438,6 @@ fn none_free() -> Error {
     )
 }
 
-/// What a lease holds for as long as it lives.
-#[derive(Debug)]
-struct Permits {
-    session: Option<OwnedSemaphorePermit>,
-    data: Option<OwnedSemaphorePermit>,
-    /// It is given up for one who waits.
-    promise: Option<Promise>,
-}
-
 impl Inner {
     /// The idle session that suits best: for a transfer the one that has been armed for longest, so that the others have
     /// time to be; for commands one that is not armed.
@@ -479,8 +463,7 @@ impl Inner {
     }
 
     fn wait(&self, purpose: Purpose) -> Waiting {
-        let must = self.sessions.available_permits() == 0 || self.data.available_permits() == 0;
-        self.turns.wait(purpose, must)
+        self.turns.wait(purpose, self.limits.is_reached())
     }
 
     fn backoff(&self) -> MutexGuard<'_, Backoff> {
@@ -500,44 +483,10 @@ impl Inner {
         }
     }
 
-    /// Takes a session away, and one from those for data as well; `false` if there are no more than are open.
-    fn withhold(&self, permit: Option<OwnedSemaphorePermit>) -> bool {
-        let Some(permit) = permit else { return false };
-        let most = self.config.max_sessions;
-        let counted =
-            self.withheld
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |withheld| {
-                    // Those that exist are kept, and one in any case.
-                    let kept = self.open.load(Ordering::Relaxed).max(1);
-                    (most - withheld > kept).then_some(withheld + 1)
-                });
-        let Ok(withheld) = counted.map(|before| before + 1) else {
-            return false;
-        };
-        permit.forget();
-        info!(
-            sessions = self.config.max_sessions.saturating_sub(withheld),
-            "the server's limit of sessions"
-        );
-        if withheld < self.config.max_sessions.saturating_sub(1) {
-            let data = self.data.clone();
-            // As soon as one is free: running transfers keep theirs.
-            tokio::spawn(async move {
-                if let Ok(permit) = data.acquire_owned().await {
-                    permit.forget();
-                }
-            });
-        }
-        true
-    }
-
-    /// Gives a session back that was taken away.
-    fn regrow(&self) {
-        let withheld = self.withheld.fetch_sub(1, Ordering::Relaxed);
-        self.sessions.add_permits(1);
-        if withheld < self.config.max_sessions.saturating_sub(1) {
-            self.data.add_permits(1);
-        }
+    /// See [`Limits::withhold`].
+    fn withhold(&self, permits: &mut Permits) -> bool {
+        let open = self.open.load(Ordering::Relaxed);
+        self.limits.withhold(permits.session.take(), open)
     }
 }
 
@@ -545,6 +494,9 @@ impl Inner {
 pub async fn echo() {
     tokio::time::sleep(ECHO).await;
 }
+
+/// Purposes that there are.
+const PURPOSES: usize = Purpose::Rest as usize + 1;
 
 /// How long a server may need for what it has got: measured, a loaded one took 5 ms.
 const ECHO: Duration = Duration::from_millis(250);

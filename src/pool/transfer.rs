@@ -137,12 +137,21 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Starts an upload to `file`.
+    /// Starts an upload of so many `bytes` to `file`. Small ones may have the session that is kept for what is short.
     ///
     /// A connection lost before the server agreed to the transfer is replaced: nothing has happened then. But for a
     /// `STOR`: a part may be there after that, which not every server lets be stored over.
-    pub async fn open(pool: &Pool, file: &RemotePath, kind: UploadKind) -> Result<Self> {
-        let mut lease = pool.lease(Purpose::Data).await?;
+    pub async fn open(
+        pool: &Pool,
+        file: &RemotePath,
+        kind: UploadKind,
+        bytes: u64,
+    ) -> Result<Self> {
+        Self::open_on(pool.lease_to_send(bytes).await?, file, kind).await
+    }
+
+    /// [`Upload::open`] on `lease`.
+    pub async fn open_on(mut lease: Lease, file: &RemotePath, kind: UploadKind) -> Result<Self> {
         let mut opened = lease.upload(kind, file).await;
         if kind != UploadKind::Store && begins_again(&mut lease, &opened).await? {
             opened = lease.upload(kind, file).await;
@@ -151,7 +160,7 @@ impl Upload {
         Ok(Self::running(lease, stream, file, kind))
     }
 
-    /// Starts to send the whole of `file`, of `size` bytes: a small one may have the session that is kept for what is short.
+    /// [`Upload::open`], of the whole of `file`, which has `size` bytes.
     /// Where one has been lost by that, a `new_session` it is: those that wait may be lost as well.
     pub async fn store(
         pool: &Pool,
@@ -159,11 +168,7 @@ impl Upload {
         size: u64,
         new_session: bool,
     ) -> Result<Self> {
-        let purpose = match size {
-            0..=SMALL => Purpose::Brief,
-            _ => Purpose::Data,
-        };
-        let mut lease = pool.lease(purpose).await?;
+        let mut lease = pool.lease_to_send(size).await?;
         if new_session {
             lease.reconnect().await?;
         }
@@ -172,9 +177,9 @@ impl Upload {
         Ok(Self::running(lease, stream, file, UploadKind::Store))
     }
 
-    /// Starts one that adds to the end of `file`, whatever that is by now: [`Confirmed::before`] tells.
-    pub async fn append(pool: &Pool, file: &RemotePath) -> Result<Self> {
-        let mut lease = pool.lease(Purpose::Data).await?;
+    /// Starts one that adds so many `bytes` to the end of `file`, whatever that is by now: [`Confirmed::before`] tells.
+    pub async fn append(pool: &Pool, file: &RemotePath, bytes: u64) -> Result<Self> {
+        let mut lease = pool.lease_to_send(bytes).await?;
         let mut opened = lease.append(file).await;
         if begins_again(&mut lease, &opened).await? {
             opened = lease.append(file).await;
@@ -188,8 +193,9 @@ impl Upload {
         pool: &Pool,
         file: &RemotePath,
         kind: UploadKind,
+        bytes: u64,
     ) -> Result<(Self, SizeAndTime)> {
-        let mut lease = pool.lease(Purpose::Data).await?;
+        let mut lease = pool.lease_to_send(bytes).await?;
         let mut opened = lease.upload_to_known(kind, file).await;
         if begins_again(&mut lease, &opened).await? {
             opened = lease.upload_to_known(kind, file).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use super::Purpose;
+use super::{PURPOSES, Purpose};
 
 /// The leases that are waited for, by purpose, and those that running transfers have promised to make room for.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Turns {
 
 #[derive(Debug, Default)]
 struct Inner {
-    waiting: [AtomicUsize; 4],
+    waiting: [AtomicUsize; PURPOSES],
     promised: AtomicUsize,
     /// Told once for each lease that must be waited for.
     wanted: Notify,

@@ -154,7 +154,7 @@ async fn what_is_removed_as_it_begins_to_be_sent_stays_away() {
     let mounted = Mounted::start(true).await.expect("a server");
     let vfs = mounted.vfs.clone();
     let ino = mounted.write("file", b"content").await.expect("written");
-    let (_, path, work) = vfs.queue.next().await;
+    let (_, path, work) = vfs.queue.next(|| 1).await;
     let staged = vfs.staged(ino).expect("it is not sent yet");
     let order = staged.order.clone().lock_owned().await;
     let remover = vfs.clone();
@@ -223,7 +223,7 @@ async fn a_file_that_was_sent_under_two_names_goes_on() {
     std::fs::write(mounted.there("file"), b"con").expect("a part");
     std::fs::write(mounted.there(&scratch), b"co").expect("a part");
     let mounted = mounted.again(true).await.expect("the next mount");
-    let (_, path, work) = mounted.vfs.queue.next().await;
+    let (_, path, work) = mounted.vfs.queue.next(|| 1).await;
     let sent = mounted.vfs.perform(&path, &work).await;
     sent.expect("sent");
     let there = std::fs::read_dir(mounted.there("")).expect("there");
@@ -238,7 +238,7 @@ async fn a_file_that_was_sent_under_two_names_goes_on() {
 async fn a_file_whose_removal_was_noted_is_not_sent() {
     let mounted = Mounted::start(true).await.expect("a server");
     let ino = mounted.write("file", b"content").await.expect("written");
-    let (_, path, work) = mounted.vfs.queue.next().await;
+    let (_, path, work) = mounted.vfs.queue.next(|| 1).await;
     mounted.vfs.perform(&path, &work).await.expect("sent");
     let there = mounted.vfs.remote.version_of(&path).await.expect("there");
     {
@@ -263,7 +263,7 @@ async fn a_file_whose_removal_was_noted_is_not_sent() {
         names.iter().all(|name| name == "log" || name == "lock"),
         "{names:?}"
     );
-    let (_, path, work) = mounted.vfs.queue.next().await;
+    let (_, path, work) = mounted.vfs.queue.next(|| 1).await;
     mounted.vfs.perform(&path, &work).await.expect("removed");
     assert!(!mounted.there("file").exists());
 }
@@ -274,7 +274,7 @@ async fn a_removal_behind_a_set_time_knows_the_file_by_that() {
     let mounted = Mounted::start(true).await.expect("a server");
     let vfs = &mounted.vfs;
     let ino = mounted.write("file", b"content").await.expect("written");
-    let (number, path, work) = vfs.queue.next().await;
+    let (number, path, work) = vfs.queue.next(|| 1).await;
     vfs.perform(&path, &work).await.expect("sent");
     vfs.queue.end(number);
     let time = Intent::SetMtime(path.clone(), 1000);

@@ -26,7 +26,8 @@ impl Vfs {
 
     async fn work(self: Arc<Self>) {
         loop {
-            let (number, path, work) = self.queue.next().await;
+            let pool = self.remote.pool();
+            let (number, path, work) = self.queue.next(|| pool.most_uploads()).await;
             match self.perform(&path, &work).await {
                 Ok(()) => {
                     if !matches!(work, Work::Send { .. }) {

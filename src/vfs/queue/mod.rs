@@ -4,7 +4,11 @@
 //! A change bears on those at its own path, above it and below it. What is shown of a path is the server's word, changed
 //! by what is queued for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ready;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,6 +19,8 @@ use super::{Error, Result};
 use crate::cache::Version;
 use crate::ftp::RemotePath;
 use crate::ftp::list::{Entry, Kind};
+use crate::pool::SMALL;
+use ready::Ready;
 
 /// What is to be done at a path.
 #[derive(Clone, Debug)]
@@ -55,7 +61,7 @@ struct State {
     changes: BTreeMap<u64, Queued>,
     /// Numbers by path, rising.
     at: BTreeMap<RemotePath, Vec<u64>>,
-    ready: BTreeSet<u64>,
+    ready: Ready,
     last: u64,
     /// Of files, on this machine's disk.
     bytes: u64,
@@ -78,6 +84,11 @@ struct Queued {
 }
 
 impl Queued {
+    /// Whether the server needs long for it.
+    fn is_long(&self) -> bool {
+        matches!(self.work, Work::Send { size, .. } if size > SMALL)
+    }
+
     fn sends(&self, own: u64) -> bool {
         matches!(self.work, Work::Send { content, .. } if content == own)
     }
@@ -125,6 +136,7 @@ impl Queue {
             }
         }
         let waits_for = earlier.len() + held;
+        let is_ready = waits_for == 0;
         if let Work::Send { size, .. } = work {
             state.bytes += size;
         }
@@ -142,8 +154,8 @@ impl Queue {
             },
         );
         state.at.entry(path.clone()).or_default().push(number);
-        if waits_for == 0 {
-            state.ready.insert(number);
+        if is_ready {
+            state.make_ready(number);
             drop(state);
             self.ready.notify_one();
         }
@@ -163,17 +175,18 @@ impl Queue {
         }
     }
 
-    /// The next change that can be done. Cancel safe.
-    pub async fn next(&self) -> (u64, RemotePath, Work) {
+    /// The next change that can be done. Of those that send more than a small file only `most_long` run at once. Cancel safe.
+    pub async fn next(&self, most_long: impl Fn() -> usize) -> (u64, RemotePath, Work) {
         loop {
             {
                 let mut state = self.state();
-                if let Some(number) = state.ready.pop_first()
+                let most_long = most_long();
+                if let Some(number) = state.ready.begin(most_long)
                     && let Some(queued) = state.changes.get_mut(&number)
                 {
                     queued.running = true;
                     let next = (number, queued.path.clone(), queued.work.clone());
-                    if !state.ready.is_empty() {
+                    if state.ready.next(most_long).is_some() {
                         self.ready.notify_one();
                     }
                     return next;
@@ -200,7 +213,10 @@ impl Queue {
             tries = queued.tries;
             queued.tries += 1;
         }
+        state.ready.remove(number);
         drop(state);
+        // Another long one may begin.
+        self.ready.notify_one();
         self.progress.0.send_replace(());
         (FIRST_REST * 2u32.pow(tries.min(16))).min(LONGEST_REST)
     }
@@ -210,7 +226,7 @@ impl Queue {
         let mut state = self.state();
         let resting = state.changes.get_mut(&number);
         if resting.is_some_and(|queued| queued.resting.take().is_some()) {
-            state.ready.insert(number);
+            state.make_ready(number);
             drop(state);
             self.ready.notify_one();
         }
@@ -281,7 +297,7 @@ impl Queue {
         };
         for number in numbers {
             state.release(number);
-            state.ready.remove(&number);
+            state.ready.remove(number);
             if let Some(queued) = state.changes.get_mut(&number) {
                 queued.running = true;
             }
@@ -296,7 +312,7 @@ impl Queue {
             if let Some(queued) = state.changes.get_mut(&number) {
                 queued.running = false;
                 if queued.waits_for == 0 {
-                    state.ready.insert(number);
+                    state.make_ready(number);
                 }
             }
         }
@@ -351,7 +367,7 @@ impl Queue {
                         self.ready.notify_one();
                     }
                 }
-                let busy = state.ready.range(..=last).next().is_some()
+                let busy = state.ready.has_any(last)
                     || state
                         .changes
                         .range(..=last)
@@ -463,6 +479,13 @@ impl State {
             .collect()
     }
 
+    /// It can be done now.
+    fn make_ready(&mut self, number: u64) {
+        if let Some(queued) = self.changes.get(&number) {
+            self.ready.insert(number, queued.is_long());
+        }
+    }
+
     /// Ends the moment that a change is left alone; whether it is ready by that.
     fn release(&mut self, number: u64) -> bool {
         let Some(queued) = self.changes.get_mut(&number) else {
@@ -471,7 +494,7 @@ impl State {
         if std::mem::take(&mut queued.held) {
             queued.waits_for -= 1;
             if queued.waits_for == 0 {
-                self.ready.insert(number);
+                self.make_ready(number);
                 return true;
             }
         }
@@ -479,7 +502,7 @@ impl State {
     }
 
     fn remove(&mut self, number: u64) {
-        self.ready.remove(&number);
+        self.ready.remove(number);
         let Some(gone) = self.changes.remove(&number) else {
             return;
         };
@@ -496,7 +519,7 @@ impl State {
             if let Some(queued) = self.changes.get_mut(&later) {
                 queued.waits_for -= 1;
                 if queued.waits_for == 0 {
-                    self.ready.insert(later);
+                    self.make_ready(later);
                 }
             }
         }
@@ -513,86 +536,3 @@ const FIRST_REST: Duration = Duration::from_secs(1);
 
 /// How long it rests at most: a server that is back is not kept waiting for long.
 const LONGEST_REST: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::Item;
-
-    fn path(text: &str) -> RemotePath {
-        RemotePath::new(text.as_bytes())
-    }
-
-    fn remove(queue: &Queue, at: &str) -> u64 {
-        let number = queue.number();
-        queue.add(number, &path(at), Work::Remove(Kind::File, None));
-        number
-    }
-
-    fn ready(queue: &Queue) -> Vec<u64> {
-        queue.state().ready.iter().copied().collect()
-    }
-
-    #[test]
-    fn a_change_waits_for_those_at_above_and_below_its_path_alone() {
-        let queue = Queue::default();
-        let file = remove(&queue, "/a/b/f");
-        let beside = remove(&queue, "/a/bc");
-        let other = remove(&queue, "/a/b/g");
-        let folder = remove(&queue, "/a/b");
-        let again = remove(&queue, "/a/b/f");
-        assert_eq!(ready(&queue), [file, beside, other]);
-        queue.end(file);
-        assert_eq!(ready(&queue), [beside, other]);
-        queue.end(other);
-        assert_eq!(ready(&queue), [beside, folder]);
-        queue.end(folder);
-        assert_eq!(ready(&queue), [beside, again]);
-    }
-
-    #[test]
-    fn what_is_shown_follows_the_order() {
-        let queue = Queue::default();
-        let entry = Entry {
-            name: b"d".to_vec(),
-            kind: Kind::Dir,
-            size: None,
-            modified: None,
-            mode: Some(0o755),
-            target: None,
-            line: None,
-        };
-        let there = || Some(Item::unsettled(entry.clone()));
-        assert!(queue.view(&path("/d")).is_clear());
-        let removed = remove(&queue, "/d");
-        assert!(queue.view(&path("/d")).over(there()).is_none());
-        let made = queue.number();
-        queue.add(made, &path("/d"), Work::MakeDir(entry.clone()));
-        let set = queue.number();
-        queue.add(set, &path("/d"), Work::SetMode(2, 0o700));
-        let view = queue.view(&path("/d"));
-        let mode = |item: Option<Item>| item.and_then(|item| item.entry.mode);
-        assert_eq!(mode(view.over(None)), Some(0o700));
-        assert!(queue.view(&path("/d/below/it")).is_made());
-        assert_eq!(queue.views_in(&path("/")).len(), 1);
-        queue.end(removed);
-        queue.end(made);
-        assert!(!queue.view(&path("/d/below/it")).is_made());
-        assert_eq!(mode(queue.view(&path("/d")).over(there())), Some(0o700));
-    }
-
-    #[tokio::test]
-    async fn who_waits_is_told_why_a_change_rests() {
-        let queue = Queue::default();
-        let number = remove(&queue, "/d/f");
-        assert!(queue.settled(&path("/e")).await.is_ok());
-        assert_eq!(queue.next().await.0, number);
-        queue.rest(number, Arc::new(Error::NotFound));
-        assert!(queue.settled(&path("/d")).await.is_err());
-        assert_eq!(queue.quiet(u64::MAX).await.len(), 1);
-        queue.wake(number);
-        assert_eq!(queue.next().await.0, number);
-        queue.end(number);
-        assert!(queue.settled(&path("/d")).await.is_ok());
-    }
-}
