@@ -103,9 +103,13 @@ impl Remote {
         let dir = path.parent().unwrap_or_else(RemotePath::root);
         self.prove(Proof::Append, &dir).await?;
         let more = source.size.saturating_sub(base.size);
+        let lease = self.lease_to_send(source, more).await?;
         let opened = match end {
-            End::Known => self.open_over(path, UploadKind::Append, base, more).await?,
-            End::Any => Upload::append(self.pool(), path, more).await?,
+            End::Known => {
+                self.open_over(lease, path, UploadKind::Append, base, more)
+                    .await?
+            }
+            End::Any => Upload::append(lease, path).await?,
         };
         let added = self.add(path, opened, source, base.size, wishes).await;
         added.inspect_err(|_| self.patch(path, Patch::Doubt))
@@ -140,7 +144,9 @@ impl Remote {
             }
             from = there;
             let rest = source.size - from;
-            let opened = Upload::open(self.pool(), path, UploadKind::Append, rest).await;
+            let opened = self
+                .open_again(path, source, UploadKind::Append, rest)
+                .await;
             sent = self
                 .send(path, opened, source, from..source.size, wishes)
                 .await;

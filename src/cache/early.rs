@@ -157,10 +157,10 @@ impl Remote {
     /// Ends `early`, whose file is whole by now: `source`, to be at `path`. `None` if it has to be sent the usual way.
     ///
     /// # Errors
-    /// As for [`Remote::store`] and [`Remote::replace`], where sending it again would fail as well.
+    /// As for [`Remote::store`] and [`Remote::replace`], where sending it again would fail as well; [`Error::Recalled`].
     pub async fn finish_early(
         &self,
-        early: EarlyStore,
+        mut early: EarlyStore,
         path: &RemotePath,
         source: &Source,
         wishes: Wishes,
@@ -175,7 +175,20 @@ impl Remote {
                 return Ok(None);
             }
         }
-        let stored = match early.task.await {
+        let ended = tokio::select! {
+            biased;
+            () = source.recalls.made() => {
+                early.stop();
+                let stored = (&mut early.task).await;
+                if let (Ok(Ok(_)), Some(scratch)) = (stored, &early.scratch) {
+                    self.clean(scratch).await;
+                    self.show(scratch);
+                }
+                return Err(Error::Recalled);
+            }
+            ended = &mut early.task => ended,
+        };
+        let stored = match ended {
             Ok(Ok(entry)) => entry,
             Ok(Err(Over::Failed(error))) if is_final(&error) => return Err(error),
             Ok(Err(over)) => {
@@ -234,7 +247,7 @@ impl Sending {
             lease = self.remote.pool().lease(Purpose::Upload) => lease.map_err(Error::from)?,
             () = self.given_up() => return Err(Over::GivenUp),
         };
-        let mut upload = match Upload::open_on(lease, &self.path, UploadKind::Store).await {
+        let mut upload = match Upload::open(lease, &self.path, UploadKind::Store).await {
             Ok(upload) => upload,
             Err(error) if error.is_refusal() => {
                 return Err(self.remote.why_not_stored(&self.path, error).await.into());
@@ -248,7 +261,11 @@ impl Sending {
         let (size, wishes) = match self.send(&mut upload).await {
             Ok(end) => end,
             Err(over) => {
-                upload.give_up().await;
+                match self.is_given_up() && until_then != UntilThen::Empty {
+                    true => upload.cut().await,
+                    // All that was written has been sent. Some servers remove a file into which an upload breaks off.
+                    false => upload.give_up().await,
+                }
                 self.clean(until_then).await;
                 return Err(over);
             }
@@ -293,7 +310,11 @@ impl Sending {
                     Ok(Err(error)) => return Err(Error::Local(error.to_string()).into()),
                     Err(error) => return Err(Error::Local(error.to_string()).into()),
                 };
-                upload.send(&piece).await.map_err(Error::from)?;
+                tokio::select! {
+                    biased;
+                    () = self.given_up() => return Err(Over::GivenUp),
+                    sent = upload.send(&piece) => sent.map_err(Error::from)?,
+                }
                 at += length as u64;
                 self.sent.send_replace(at);
                 continue;
@@ -303,6 +324,11 @@ impl Sending {
             }
             self.more().await?;
         }
+    }
+
+    /// Whether nobody wants it any more.
+    fn is_given_up(&self) -> bool {
+        self.goals.has_changed().is_err()
     }
 
     /// Waits until nobody wants it any more.

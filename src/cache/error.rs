@@ -32,6 +32,9 @@ pub enum Error {
     /// Anything else that happened on the wire.
     #[error("{0}")]
     Wire(#[from] ftp::Error),
+    /// Somebody has come who needs nothing of what was being sent.
+    #[error("not wanted any more")]
+    Recalled,
     /// Local reading of what was to be sent failed.
     #[error("staged file: {0}")]
     Local(String),

@@ -88,7 +88,8 @@ impl Remote {
         let scratch = scratch_name(path);
         self.hide(&scratch);
         let stored = async {
-            let upload = Upload::open(self.pool(), &scratch, UploadKind::Store, 0).await?;
+            let lease = self.pool().lease(Purpose::Brief).await?;
+            let upload = Upload::open(lease, &scratch, UploadKind::Store).await?;
             let finished = upload.finish(Wishes::default()).await;
             finished.map_err(Unconfirmed::into_error)
         };
@@ -168,10 +169,14 @@ impl Remote {
         }
         let (there, kind, then, _) = proof.steps();
         self.send_whole(scratch, UploadKind::Store, there).await?;
-        let mut upload = match Upload::open_known(self.pool(), scratch, kind, 0).await {
+        let lease = self.pool().lease(Purpose::Brief).await?;
+        let mut upload = match Upload::open_known(lease, scratch, kind).await {
             Ok((upload, _)) => upload,
             // Without SIZE.
-            Err(error) if error.is_refusal() => Upload::open(self.pool(), scratch, kind, 0).await?,
+            Err(error) if error.is_refusal() => {
+                let lease = self.pool().lease(Purpose::Brief).await?;
+                Upload::open(lease, scratch, kind).await?
+            }
             Err(error) => return Err(error.into()),
         };
         upload.send(then).await?;
@@ -203,7 +208,8 @@ impl Remote {
         bytes: &[u8],
     ) -> Result<Confirmed> {
         let outcome = async {
-            let mut upload = Upload::open(self.pool(), scratch, kind, 0).await?;
+            let lease = self.pool().lease(Purpose::Brief).await?;
+            let mut upload = Upload::open(lease, scratch, kind).await?;
             upload.send(bytes).await?;
             let finished = upload.finish(Wishes::default()).await;
             finished.map_err(Unconfirmed::into_error)

@@ -10,10 +10,10 @@ use std::time::UNIX_EPOCH;
 use tracing::{debug, warn};
 
 use super::proofs::Proof;
-use super::{Error, Patch, Remote, Result, Version, file_entry};
+use super::{Error, Patch, Recalls, Remote, Result, Version, file_entry};
 use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{self, Confirmed, ErrorKind, RemotePath, SizeAndTime, UploadKind, Wishes};
-use crate::pool::{Retry, Unconfirmed, Upload, on_session};
+use crate::pool::{Lease, Retry, Unconfirmed, Upload, on_session};
 
 /// What is sent: a local file, of which every byte up to `size` is there.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Source {
     pub file: Arc<File>,
     /// Bytes of it that count.
     pub size: u64,
+    /// Those for whose sake it is not sent.
+    pub recalls: Recalls,
 }
 
 impl Remote {
@@ -30,13 +32,19 @@ impl Remote {
     /// What was there is lost the moment this begins: only for a name that holds nothing, or nothing yet.
     ///
     /// # Errors
-    /// After an error `path` may hold a part. After [`Error::is_silence`] another name may do.
+    /// After an error, [`Error::Recalled`] too, `path` may hold a part. After [`Error::is_silence`] another name may do.
     pub async fn store(&self, path: &RemotePath, source: &Source, wishes: Wishes) -> Result<Entry> {
         let mut attempt = 0;
         loop {
             // The name is ours and holds nothing else: sending it again from the start can only complete it.
-            let sent = Upload::store(self.pool(), path, source.size, attempt > 0).await;
-            let outcome = self.send(path, sent, source, 0..source.size, wishes).await;
+            let opened = async {
+                let lease = self.lease_to_send(source, source.size).await?;
+                Ok(Upload::store(lease, path, attempt > 0).await?)
+            };
+            let opened = opened.await;
+            let outcome = self
+                .send(path, opened, source, 0..source.size, wishes)
+                .await;
             match outcome {
                 Ok(entry) => return Ok(entry),
                 Err(error) if attempt < ATTEMPTS && is_lost(&error) && !error.is_silence() => {
@@ -106,7 +114,8 @@ impl Remote {
         let mut entry = None;
         for (range, kind) in ranges.iter().zip(kinds) {
             let bytes = range.end - range.start;
-            let opened = self.open_over(path, kind, base, bytes).await?;
+            let lease = self.lease_to_send(source, bytes).await?;
+            let opened = self.open_over(lease, path, kind, base, bytes).await?;
             let mut sent = self
                 .send(path, Ok(opened), source, range.clone(), wishes)
                 .await;
@@ -114,7 +123,7 @@ impl Remote {
                 match &sent {
                     // The same bytes at the same place: again.
                     Err(error) if is_lost(error) => {
-                        let opened = Upload::open(self.pool(), path, kind, bytes).await;
+                        let opened = self.open_again(path, source, kind, bytes).await;
                         sent = self.send(path, opened, source, range.clone(), wishes).await;
                     }
                     _ => break,
@@ -133,15 +142,37 @@ impl Remote {
         }
     }
 
-    /// Begins an upload of so many `bytes` over the file at `path` if the server has it in the version `base`.
+    /// A session to send so many bytes of `source` on.
+    pub(super) async fn lease_to_send(&self, source: &Source, bytes: u64) -> Result<Lease> {
+        tokio::select! {
+            biased;
+            () = source.recalls.made() => Err(Error::Recalled),
+            lease = self.pool().lease_to_send(bytes) => Ok(lease?),
+        }
+    }
+
+    /// Begins an upload of so many `bytes` of `source` to `path` once more.
+    pub(super) async fn open_again(
+        &self,
+        path: &RemotePath,
+        source: &Source,
+        kind: UploadKind,
+        bytes: u64,
+    ) -> Result<Upload> {
+        let lease = self.lease_to_send(source, bytes).await?;
+        Ok(Upload::open(lease, path, kind).await?)
+    }
+
+    /// Begins an upload over the file at `path`, on `lease`, if the server has it in the version `base`.
     pub(super) async fn open_over(
         &self,
+        lease: Lease,
         path: &RemotePath,
         kind: UploadKind,
         base: Version,
         bytes: u64,
     ) -> Result<Upload> {
-        let (upload, known) = match Upload::open_known(self.pool(), path, kind, bytes).await {
+        let (upload, known) = match Upload::open_known(lease, path, kind).await {
             Ok(opened) => opened,
             // Without SIZE the listing has to do.
             Err(error) if error.is_refusal() => {
@@ -149,7 +180,8 @@ impl Remote {
                 if !self.is_same(base, now) {
                     return Err(Error::Stale(path.clone()));
                 }
-                return match Upload::open(self.pool(), path, kind, bytes).await {
+                let lease = self.pool().lease_to_send(bytes).await?;
+                return match Upload::open(lease, path, kind).await {
                     Err(error) if error.is_refusal() => Err(self.why_not_stored(path, error).await),
                     opened => Ok(opened?),
                 };
@@ -266,15 +298,17 @@ impl Remote {
     pub(super) async fn send(
         &self,
         path: &RemotePath,
-        opened: ftp::Result<Upload>,
+        opened: Result<Upload>,
         source: &Source,
         range: Range<u64>,
         wishes: Wishes,
     ) -> Result<Entry> {
         let mut upload = match opened {
             Ok(upload) => upload,
-            Err(error) if error.is_refusal() => return Err(self.why_not_stored(path, error).await),
-            Err(error) => return Err(error.into()),
+            Err(Error::Wire(error)) if error.is_refusal() => {
+                return Err(self.why_not_stored(path, error).await);
+            }
+            Err(error) => return Err(error),
         };
         upload.expect(range.end - range.start);
         let mut at = range.start;
@@ -290,7 +324,15 @@ impl Remote {
                 Ok(Err(error)) => return Err(Error::Local(error.to_string())),
                 Err(error) => return Err(Error::Local(error.to_string())),
             };
-            match upload.send(&piece).await {
+            let sent = tokio::select! {
+                biased;
+                () = source.recalls.made() => {
+                    upload.cut().await;
+                    return Err(Error::Recalled);
+                }
+                sent = upload.send(&piece) => sent,
+            };
+            match sent {
                 Ok(()) => {}
                 Err(error) if error.is_refusal() => {
                     // Its session may be the only one, and the question needs one.

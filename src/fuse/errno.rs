@@ -46,7 +46,7 @@ fn remote(error: &cache::Error) -> Errno {
             ftp::ErrorKind::Transient(_) => Errno::EIO,
             _ => Errno::EACCES,
         },
-        cache::Error::Local(_) => Errno::EIO,
+        cache::Error::Local(_) | cache::Error::Recalled => Errno::EIO,
         cache::Error::Wire(error) => wire(error.kind),
     }
 }

@@ -227,7 +227,7 @@ impl Pool {
     }
 
     /// [`Pool::lease`], to send so many bytes.
-    async fn lease_to_send(&self, bytes: u64) -> Result<Lease> {
+    pub async fn lease_to_send(&self, bytes: u64) -> Result<Lease> {
         let purpose = match bytes {
             0..=SMALL => Purpose::Brief,
             _ => Purpose::Upload,

@@ -137,21 +137,11 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Starts an upload of so many `bytes` to `file`. Small ones may have the session that is kept for what is short.
+    /// Starts an upload to `file`, on `lease`.
     ///
     /// A connection lost before the server agreed to the transfer is replaced: nothing has happened then. But for a
     /// `STOR`: a part may be there after that, which not every server lets be stored over.
-    pub async fn open(
-        pool: &Pool,
-        file: &RemotePath,
-        kind: UploadKind,
-        bytes: u64,
-    ) -> Result<Self> {
-        Self::open_on(pool.lease_to_send(bytes).await?, file, kind).await
-    }
-
-    /// [`Upload::open`] on `lease`.
-    pub async fn open_on(mut lease: Lease, file: &RemotePath, kind: UploadKind) -> Result<Self> {
+    pub async fn open(mut lease: Lease, file: &RemotePath, kind: UploadKind) -> Result<Self> {
         let mut opened = lease.upload(kind, file).await;
         if kind != UploadKind::Store && begins_again(&mut lease, &opened).await? {
             opened = lease.upload(kind, file).await;
@@ -160,15 +150,8 @@ impl Upload {
         Ok(Self::running(lease, stream, file, kind))
     }
 
-    /// [`Upload::open`], of the whole of `file`, which has `size` bytes.
-    /// Where one has been lost by that, a `new_session` it is: those that wait may be lost as well.
-    pub async fn store(
-        pool: &Pool,
-        file: &RemotePath,
-        size: u64,
-        new_session: bool,
-    ) -> Result<Self> {
-        let mut lease = pool.lease_to_send(size).await?;
+    /// [`Upload::open`], of the whole of `file`. Where one has been lost by that, a `new_session` it is: those that wait may be lost as well.
+    pub async fn store(mut lease: Lease, file: &RemotePath, new_session: bool) -> Result<Self> {
         if new_session {
             lease.reconnect().await?;
         }
@@ -177,9 +160,8 @@ impl Upload {
         Ok(Self::running(lease, stream, file, UploadKind::Store))
     }
 
-    /// Starts one that adds so many `bytes` to the end of `file`, whatever that is by now: [`Confirmed::before`] tells.
-    pub async fn append(pool: &Pool, file: &RemotePath, bytes: u64) -> Result<Self> {
-        let mut lease = pool.lease_to_send(bytes).await?;
+    /// Starts one that adds to the end of `file`, whatever that is by now: [`Confirmed::before`] tells.
+    pub async fn append(mut lease: Lease, file: &RemotePath) -> Result<Self> {
         let mut opened = lease.append(file).await;
         if begins_again(&mut lease, &opened).await? {
             opened = lease.append(file).await;
@@ -190,12 +172,10 @@ impl Upload {
 
     /// [`Upload::open`], with the size and time that the file had until then.
     pub async fn open_known(
-        pool: &Pool,
+        mut lease: Lease,
         file: &RemotePath,
         kind: UploadKind,
-        bytes: u64,
     ) -> Result<(Self, SizeAndTime)> {
-        let mut lease = pool.lease_to_send(bytes).await?;
         let mut opened = lease.upload_to_known(kind, file).await;
         if begins_again(&mut lease, &opened).await? {
             opened = lease.upload_to_known(kind, file).await;

@@ -11,7 +11,7 @@ use tokio::signal::ctrl_c;
 
 use super::Setup;
 use super::look::Seen;
-use crate::cache::{CacheConfig, End, Error, Remote, Result, Source};
+use crate::cache::{CacheConfig, End, Error, Recalls, Remote, Result, Source};
 use crate::ftp::list::Kind;
 use crate::ftp::{NameKind, RemotePath, Server, Wishes};
 use crate::pool::{Pool, PoolConfig, Purpose, Retry, on_session};
@@ -86,6 +86,7 @@ async fn attempts(remote: &Remote, folder: &RemotePath) -> std::result::Result<W
     let at = |size| Source {
         file: staged.clone(),
         size,
+        recalls: Recalls::default(),
     };
     let file = folder.join(b"file");
     let none = Wishes::default();

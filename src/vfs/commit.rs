@@ -11,7 +11,7 @@ use tracing::debug;
 use super::attr::{unix_seconds, version};
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
-use crate::cache::{self, End, Resumed, Source, Version, scratch_name};
+use crate::cache::{self, End, Recall, Resumed, Version, scratch_name};
 use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{RemotePath, Wishes};
 
@@ -41,11 +41,21 @@ impl Vfs {
 
     /// [`Vfs::commit`]; nobody changes or sends it while the guard lives. `None` where nothing is staged.
     pub(super) async fn commit_and_hold(&self, ino: u64) -> Result<Option<OwnedMutexGuard<()>>> {
-        let Some((staged, order)) = self.hold_staged(ino).await else {
-            return Ok(None);
-        };
-        self.commit_held(ino, &staged).await?;
-        Ok(Some(order))
+        loop {
+            let Some((staged, order)) = self.hold_staged(ino).await else {
+                return Ok(None);
+            };
+            match self.commit_held(ino, &staged).await {
+                // By somebody who waits for the guard.
+                Err(error) if error.is_recall() => drop(order),
+                committed => return committed.map(|()| Some(order)),
+            }
+        }
+    }
+
+    /// Stops sending what is staged for `ino`, until dropped: for one who is going to hold it, and needs nothing of it.
+    pub(super) fn recall(&self, ino: u64) -> Option<Recall> {
+        Some(self.staged(ino)?.recalls.recall())
     }
 
     /// The staged file of `ino`, which nobody else changes or sends while the guard lives; `None` where there is none.
@@ -64,6 +74,9 @@ impl Vfs {
     }
 
     /// [`Vfs::commit`], of what is staged as `staged`, whose `order` the caller holds.
+    ///
+    /// # Errors
+    /// Also where it is recalled ([`Error::is_recall`](super::Error::is_recall)): whoever wants it is to have the `order` first.
     pub(super) async fn commit_held(&self, ino: u64, staged: &Staged) -> Result<()> {
         let mut state = staged.state().clone();
         if !state.pending() {
@@ -89,7 +102,7 @@ impl Vfs {
             };
             let entry = sent.inspect_err(|error| {
                 let mut state = staged.state();
-                state.failed = Some(error.to_string());
+                state.failed = (!error.is_recall()).then(|| error.to_string());
                 // Some of it may be there: only over the version that is known it is sent again.
                 state.at_any_end = false;
             })?;
@@ -157,10 +170,7 @@ impl Vfs {
     ) -> Result<Entry> {
         self.remote.at_rest(path).await;
         if let Some(early) = staged.take_early() {
-            let source = Source {
-                file: staged.file.clone(),
-                size: state.size,
-            };
+            let source = staged.source(state.size);
             let wishes = self.wishes(ino, state);
             let sent = self.remote.finish_early(early, path, &source, wishes);
             if let Some(entry) = sent.await? {
@@ -177,10 +187,7 @@ impl Vfs {
             mode: state.mode,
             mtime: state.mtime,
         };
-        let source = Source {
-            file: staged.file.clone(),
-            size: state.size,
-        };
+        let source = staged.source(state.size);
         match plan {
             Plan::Nothing => {
                 let item = self
@@ -252,10 +259,7 @@ impl Vfs {
             self.load(ino, staged, state).await?;
             self.check_base(path, state).await?;
         }
-        let source = Source {
-            file: staged.file.clone(),
-            size: state.size,
-        };
+        let source = staged.source(state.size);
         let wishes = self.wishes(ino, state);
         let mut attempt = 0;
         loop {
@@ -291,6 +295,9 @@ impl Vfs {
         };
         let mut at = 0;
         while let Some(missing) = { staged.state().missing(at, state.size) } {
+            if staged.recalls.is_made() {
+                return Err(cache::Error::Recalled.into());
+            }
             let length = (missing.end - missing.start).min(PIECE);
             let bytes: Vec<Bytes> = self.read_remote(ino, base, missing.start, length).await?;
             at = missing.start;

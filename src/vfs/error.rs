@@ -82,6 +82,11 @@ impl From<cache::Error> for Error {
 }
 
 impl Error {
+    /// Whether somebody wants nothing of what was being sent.
+    pub fn is_recall(&self) -> bool {
+        matches!(self, Self::Remote(cache::Error::Recalled))
+    }
+
     /// Whether the same may succeed later, without anybody doing anything here.
     pub fn may_pass(&self) -> bool {
         use ftp::ErrorKind;

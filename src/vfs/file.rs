@@ -100,7 +100,7 @@ impl Vfs {
             })?;
         }
         if access.truncate {
-            let (staged, _order) = self.stage_to_change(ino).await?;
+            let (staged, _order) = self.stage_to_empty(ino).await?;
             staged.truncate(0)?;
             self.note(ino, &staged, None)?;
         }
@@ -353,7 +353,10 @@ impl Vfs {
             self.with_node(ino, |node| node.entry = Some(item.entry))?;
         }
         {
-            let (staged, _order) = self.stage_to_change(ino).await?;
+            let (staged, _order) = match size {
+                0 => self.stage_to_empty(ino).await?,
+                _ => self.stage_to_change(ino).await?,
+            };
             staged.truncate(size)?;
             self.note(ino, &staged, None)?;
         }
@@ -391,6 +394,12 @@ impl Vfs {
                 return Ok(held);
             }
         }
+    }
+
+    /// [`Vfs::stage_to_change`], to change all of it: what is on its way is not waited for.
+    async fn stage_to_empty(&self, ino: u64) -> Result<(Arc<Staged>, OwnedMutexGuard<()>)> {
+        let _recall = self.recall(ino);
+        self.stage_to_change(ino).await
     }
 
     /// Waits until the time of `ino` that is to be set is a part of its version, unless that has to be tried again: what is

@@ -195,10 +195,7 @@ impl Vfs {
         staged: &Staged,
         state: &State,
     ) -> Result<Entry> {
-        let source = Source {
-            file: staged.file.clone(),
-            size: state.size,
-        };
+        let source = staged.source(state.size);
         let wishes = self.wishes(ino, state);
         let now = match self.remote.version_of(path).await {
             Ok(now) => Some(now),

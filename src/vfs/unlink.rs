@@ -88,7 +88,10 @@ impl Vfs {
             self.settled(path).await?;
         }
         // What is being sent at this moment would have the name again after it was removed.
-        let held = self.hold_staged(attr.ino).await;
+        let held = {
+            let _recall = self.recall(attr.ino);
+            self.hold_staged(attr.ino).await
+        };
         let aside = self.set_aside(attr.ino, path).await?;
         let is_there = match &aside {
             Aside::Kept { kept, .. } => {

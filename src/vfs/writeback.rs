@@ -100,22 +100,22 @@ impl Vfs {
     ///
     /// Only to `path`: what was renamed meanwhile has a turn of its own at its new name, behind what is queued there.
     async fn send_queued(&self, path: &RemotePath, ino: u64, content: u64) -> Result<()> {
-        let Some((staged, order)) = self.hold_staged(ino).await else {
-            return Ok(());
-        };
-        if staged.content() != content {
-            // Another file of the same name by now, which has a turn of its own.
-            return Ok(());
+        while let Some((staged, order)) = self.hold_staged(ino).await {
+            // Or another file of the same name by now, which has a turn of its own.
+            let due = staged.content() == content && {
+                let state = staged.state();
+                state.closed && state.pending()
+            };
+            if !due || self.named_path(ino).as_ref() != Some(path) {
+                break;
+            }
+            // Once more for attributes that are set while it is sent; or for nothing, if it was recalled.
+            match self.commit_held(ino, &staged).await {
+                Err(error) if error.is_recall() => {}
+                committed => committed?,
+            }
+            drop(order);
         }
-        // Attributes that are set while it is sent are sent after it.
-        let due = || {
-            let state = staged.state();
-            state.closed && state.pending()
-        };
-        while due() && self.named_path(ino).as_ref() == Some(path) {
-            self.commit_held(ino, &staged).await?;
-        }
-        drop(order);
         self.let_go(ino).await;
         Ok(())
     }

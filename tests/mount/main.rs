@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         trials.extend(matrix::trials(kind));
         trials.extend(system::probe::trials(kind));
         trials.extend(system::charsets::trials(kind));
+        trials.extend(system::recalled::trials(kind));
         trials.extend(system::xattr::trials_of(kind));
         trials.extend(model::told_trials(kind));
         trials.extend(faults::trials_of(kind));

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use rangemap::RangeSet;
 
 use super::journal::{Content, Journal, Pending, Record};
-use crate::cache::{EarlyStore, UntilThen, Version};
+use crate::cache::{EarlyStore, Recalls, Source, UntilThen, Version};
 use crate::ftp::RemotePath;
 pub use state::State;
 
@@ -36,6 +36,8 @@ pub struct Staged {
     /// Taken by whatever changes the file or sends it, for as long as that takes: what is sent is not changed meanwhile.
     /// Taken before `state`, and before no other lock.
     pub order: Arc<tokio::sync::Mutex<()>>,
+    /// Those who wait for `order` and need nothing of what is sent.
+    pub recalls: Recalls,
     state: Mutex<State>,
     /// Sent while it is written. Taken before `state`.
     early: Mutex<Option<EarlyStore>>,
@@ -132,6 +134,7 @@ impl Staging {
         Staged {
             file: content.file.clone(),
             order: Arc::default(),
+            recalls: Recalls::default(),
             state: Mutex::new(state),
             early: Mutex::default(),
             content,
@@ -173,6 +176,15 @@ impl Staged {
     /// The number of its content in the journal, which no other staged file has.
     pub fn content(&self) -> u64 {
         self.content.number
+    }
+
+    /// Its first `size` bytes, to be sent.
+    pub fn source(&self, size: u64) -> Source {
+        Source {
+            file: self.file.clone(),
+            size,
+            recalls: self.recalls.clone(),
+        }
     }
 
     /// What it holds. Never kept across an await.

@@ -10,6 +10,7 @@ mod mount8;
 mod papers;
 pub mod probe;
 mod proxy;
+pub mod recalled;
 mod secrets;
 mod status;
 mod systemd;
