@@ -24,6 +24,15 @@ pub enum Resumed {
     Nothing,
 }
 
+/// How much of what a server has is compared before it is taken for the beginning of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// Its end, which somebody else's would hardly have in common: of what was not changed since it was sent.
+    End,
+    /// All of it.
+    All,
+}
+
 /// Where bytes are added to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -35,12 +44,13 @@ pub enum End {
 
 impl Remote {
     /// Goes on with an upload of the bytes of `source` behind `least` that broke off, of which the server may have the first
-    /// at `at`.
+    /// at `at`, if they are the same by what `compare` says. By their end they are told from somebody else's.
     pub async fn resume(
         &self,
         at: &RemotePath,
         source: &Source,
         least: u64,
+        compare: Compare,
         wishes: Wishes,
     ) -> Result<Resumed> {
         let there = match self.last_size_of(at).await {
@@ -51,10 +61,14 @@ impl Remote {
         let ours = match there {
             // It had begun, and no byte came.
             0 => least == 0,
-            _ => there > least && self.is_head(at, source, least, there).await?,
+            _ => there > least && self.is_head(at, source, least..there, Compare::End).await?,
         };
         if !ours {
             return Ok(Resumed::Nothing);
+        }
+        if compare == Compare::All && !self.is_head(at, source, least..there, compare).await? {
+            debug!(%at, there, "not gone on with: it was changed since");
+            return Ok(Resumed::Part);
         }
         debug!(%at, there, of = source.size, "an upload goes on where it broke off");
         if there == source.size {
@@ -74,17 +88,20 @@ impl Remote {
         }
     }
 
-    /// Whether the file at `path`, which has `there` bytes, can be the beginning of `source`, or all of it: judged by its
-    /// end behind `least`, which somebody else's would hardly have in common.
+    /// Whether the file at `path`, which has the bytes of `there` and no more, can be the beginning of `source`, or all of
+    /// it, by what is compared of those.
     pub async fn is_head(
         &self,
         path: &RemotePath,
         source: &Source,
-        least: u64,
-        there: u64,
+        there: Range<u64>,
+        compare: Compare,
     ) -> Result<bool> {
-        let tail = there.saturating_sub(TAIL).max(least)..there;
-        Ok(there <= source.size && self.holds(path, source, tail).await?)
+        let from = match compare {
+            Compare::End => there.end.saturating_sub(TAIL).max(there.start),
+            Compare::All => there.start,
+        };
+        Ok(there.end <= source.size && self.holds(path, source, from..there.end).await?)
     }
 
     /// Adds the bytes of `source` behind `base` to the file at `path`. The server must have it in that version, unless they
@@ -210,5 +227,5 @@ impl Remote {
 /// How often a file that grows is looked at before it is gone on with: then others write to it, which their bytes show.
 const ECHOES: u32 = 40;
 
-/// Bytes that are compared before an upload is gone on with.
+/// Bytes at its end by which a part is told to be ours.
 const TAIL: u64 = 256 << 10;

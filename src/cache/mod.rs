@@ -40,7 +40,7 @@ use blocks::{Blocks, ContentKey};
 use exact::Early;
 use listings::{Listings, Lookup, Told};
 
-pub use appends::{End, Resumed};
+pub use appends::{Compare, End, Resumed};
 pub use blocks::Usage;
 pub use early::{EarlyStore, UntilThen};
 pub use error::{Error, Result};

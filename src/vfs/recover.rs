@@ -16,7 +16,7 @@ use super::journal::{Intent, Pending, Record};
 use super::queue::Work;
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
-use crate::cache::{self, Resumed, Source, Version};
+use crate::cache::{self, Compare, Resumed, Source, Version};
 use crate::ftp::list::{Entry, Kind};
 use crate::ftp::{RemotePath, Wishes};
 use crate::pool::echo;
@@ -216,7 +216,9 @@ impl Vfs {
         let uses_base = state.uses_base();
         let same = match now {
             Some(now) if now.size == state.size && !uses_base => {
-                self.remote.is_head(path, &source, 0, now.size).await?
+                self.remote
+                    .is_head(path, &source, 0..now.size, Compare::All)
+                    .await?
             }
             _ => false,
         };
@@ -268,6 +270,7 @@ impl Vfs {
         source: &Source,
         wishes: Wishes,
     ) -> Result<Resumed> {
+        let compare = state.compare();
         if at != path {
             // Under a name of our own, to take the place of what is at `path` if that is the same.
             let same = state
@@ -276,7 +279,7 @@ impl Vfs {
                 .is_some_and(|(base, now)| self.remote.is_same(base, now));
             self.remote.hide(at);
             let sent = match same && !state.uses_base() {
-                true => self.remote.resume(at, source, 0, wishes).await,
+                true => self.remote.resume(at, source, 0, compare, wishes).await,
                 false => Ok(Resumed::Nothing),
             };
             let placed = match sent {
@@ -298,9 +301,12 @@ impl Vfs {
             Plan::Store | Plan::Replace
                 if !state.uses_base() && state.base.is_none_or(|base| base.size == 0) =>
             {
-                Ok(self.remote.resume(at, source, 0, wishes).await?)
+                Ok(self.remote.resume(at, source, 0, compare, wishes).await?)
             }
-            Plan::Append(base, _) => Ok(self.remote.resume(at, source, base.size, wishes).await?),
+            Plan::Append(base, _) => Ok(self
+                .remote
+                .resume(at, source, base.size, compare, wishes)
+                .await?),
             // The same bytes at the same places: once more.
             Plan::Overwrite(base, ranges) => match now.filter(|now| now.size == base.size) {
                 Some(now) => {

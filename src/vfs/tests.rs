@@ -116,6 +116,26 @@ impl Mounted {
         self.vfs.release(opened.fh).await;
         Ok(attr.ino)
     }
+
+    /// Writes four bytes of the file `ino` at `offset` as [`changed`] has them, and closes it.
+    async fn change_head(&self, ino: u64, offset: u64) -> Result<()> {
+        let access = Access {
+            write: true,
+            ..Access::default()
+        };
+        let opened = self.vfs.open(ino, access).await?;
+        self.vfs.write(opened.fh, offset, HEAD).await?;
+        let flushed = self.vfs.flush(opened.fh, NOBODY).await;
+        self.vfs.release(opened.fh).await;
+        flushed
+    }
+}
+
+/// `content` with another beginning at `offset`.
+fn changed(content: &[u8], offset: usize) -> Vec<u8> {
+    let mut changed = content.to_vec();
+    changed[offset..offset + HEAD.len()].copy_from_slice(HEAD);
+    changed
 }
 
 async fn serve(listener: TcpListener, root: PathBuf) {
@@ -333,6 +353,57 @@ async fn a_file_that_is_cut_to_what_it_was_keeps_it() {
     let content = std::fs::read(mounted.there("file"));
     assert_eq!(content.expect("there"), b"content");
 }
+
+/// A long part of a file was sent; then its head was written once more, as muxers do, far from where the part ends.
+#[tokio::test]
+async fn a_part_that_is_not_true_any_more_is_not_gone_on_with() {
+    let mounted = Mounted::start(true).await.expect("a server");
+    let ino = mounted.write("file", &OLD).await.expect("written");
+    {
+        let vfs = &mounted.vfs;
+        let staged = vfs.staged(ino).expect("it is not sent yet");
+        let path = vfs.path(ino).expect("it has a name");
+        staged.note_sent_to(&path).expect("noted");
+        std::fs::write(mounted.there("file"), &OLD[..PART]).expect("a part");
+        mounted.change_head(ino, 0).await.expect("written");
+    }
+    let mounted = mounted.again(true).await.expect("the next mount");
+    let (_, path, work) = mounted.vfs.queue.next(|| 1).await;
+    mounted.vfs.perform(&path, &work).await.expect("sent");
+    let content = std::fs::read(mounted.there("file")).expect("there");
+    assert!(content == changed(&OLD, 0), "it is {:?}...", &content[..4]);
+}
+
+/// The same of what was added to a file, by one mount.
+#[tokio::test]
+async fn an_addition_that_is_not_true_any_more_is_not_gone_on_with() {
+    let mounted = Mounted::start(false).await.expect("a server");
+    let vfs = &mounted.vfs;
+    let ino = mounted.write("file", b"content").await.expect("written");
+    {
+        let (staged, _order) = vfs.stage_to_change(ino).await.expect("staged");
+        staged.append(&OLD).expect("written");
+        vfs.note(ino, &staged, None).expect("noted");
+        let path = vfs.path(ino).expect("it has a name");
+        staged.note_sent_to(&path).expect("noted");
+    }
+    let whole = [b"content", &OLD[..]].concat();
+    std::fs::write(mounted.there("file"), &whole[..PART]).expect("a part");
+    let sent = mounted.change_head(ino, 7).await;
+    let content = std::fs::read(mounted.there("file")).expect("there");
+    match sent {
+        Ok(()) => assert!(content == changed(&whole, 7)),
+        // The server has something that neither program nor mount knows whole: said, and nothing is built on it.
+        Err(error) => assert!(content == whole[..PART], "{error}"),
+    }
+}
+
+static OLD: [u8; 900_000] = [b'o'; 900_000];
+
+/// Bytes of it that were sent: many more than are compared.
+const PART: usize = 700_000;
+
+const HEAD: &[u8] = b"head";
 
 /// No process has this number.
 const NOBODY: u32 = 0;

@@ -207,6 +207,7 @@ mod tests {
             mode: None,
             sent_to: Default::default(),
             leaving: false,
+            rewritten: false,
         }
     }
 

@@ -28,6 +28,8 @@ pub enum Record {
     Done(u64),
     /// What `content` belongs to is about to lose its name on the server.
     Leaving(u64),
+    /// Bytes of `content` are about to be changed that the server may have got.
+    Rewritten(u64),
 }
 
 /// A file whose bytes the server lacks. Its size is that of the content.
@@ -58,6 +60,9 @@ pub struct Pending {
     /// Whether it was about to lose its name on the server, and may have.
     #[serde(skip)]
     pub leaving: bool,
+    /// Whether bytes were changed that the server may have got: by its end alone a part cannot be told to be true.
+    #[serde(skip)]
+    pub rewritten: bool,
 }
 
 /// Where parts of a file may be on the server: where it was sent last, and under its own name if it was sent there before.
@@ -125,7 +130,11 @@ impl Left {
     /// Takes one more record in. One that belongs to nothing known says nothing.
     pub fn take(&mut self, record: Record) {
         match record {
-            Record::Staged(content, pending) => {
+            Record::Staged(content, mut pending) => {
+                // Until nothing of it is on the server.
+                let before = self.files.get(&content);
+                pending.rewritten =
+                    !pending.sent_to.is_empty() && before.is_some_and(|before| before.rewritten);
                 self.files.insert(content, pending);
             }
             Record::Wrote(content, range) => {
@@ -147,6 +156,11 @@ impl Left {
                     pending.leaving = true;
                 }
             }
+            Record::Rewritten(content) => {
+                if let Some(pending) = self.files.get_mut(&content) {
+                    pending.rewritten = true;
+                }
+            }
             Record::Settled(content) => {
                 self.files.remove(&content);
             }
@@ -164,7 +178,10 @@ impl Left {
         let files = self.files.iter();
         let files = files.flat_map(|(&content, pending)| {
             let leaving = pending.leaving.then_some(Record::Leaving(content));
-            std::iter::once(Record::Staged(content, pending.clone())).chain(leaving)
+            let rewritten = pending.rewritten.then_some(Record::Rewritten(content));
+            std::iter::once(Record::Staged(content, pending.clone()))
+                .chain(leaving)
+                .chain(rewritten)
         });
         let changes = self.changes.iter();
         files.chain(changes.map(|(&number, change)| Record::Queued(number, change.clone())))

@@ -96,6 +96,7 @@ impl Staging {
                 restored: false,
                 untold: None,
                 sent_to: Default::default(),
+                rewritten: false,
                 begun_early: false,
                 noted: Noted::No,
             },
@@ -124,6 +125,7 @@ impl Staging {
                 restored: true,
                 untold: None,
                 sent_to: pending.sent_to.clone(),
+                rewritten: pending.rewritten,
                 begun_early: true,
                 noted: pending.closed.map_or(Noted::Open, Noted::Closed),
             },
@@ -301,9 +303,13 @@ impl Staged {
             mode: state.mode,
             sent_to: state.sent_to.clone(),
             leaving: false,
+            rewritten: state.rewritten,
         };
         self.journal
             .note(Record::Staged(self.content.number, pending))?;
+        if state.noted == Noted::No && state.rewritten {
+            self.journal.note(Record::Rewritten(self.content.number))?;
+        }
         state.noted = closed.map_or(Noted::Open, Noted::Closed);
         Ok(())
     }
@@ -368,6 +374,7 @@ impl Staged {
     pub fn settle(&self) {
         let mut state = self.state();
         state.sent_to = Default::default();
+        state.rewritten = false;
         state.restored = false;
         if std::mem::replace(&mut state.noted, Noted::No) != Noted::No {
             self.journal.note_end(Record::Settled(self.content.number));
@@ -387,6 +394,7 @@ impl Staged {
 
     /// Writes `bytes` at `offset`; where they are. The caller holds `order`.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<Range<u64>> {
+        self.note_rewriting(offset)?;
         self.file.write_all_at(bytes, offset)?;
         self.changed_from(offset);
         let end = offset + bytes.len() as u64;
@@ -402,6 +410,7 @@ impl Staged {
 
     /// Cuts or extends the file to `size` bytes; the caller holds `order`.
     pub fn truncate(&self, size: u64) -> io::Result<()> {
+        self.note_rewriting(size)?;
         self.file.set_len(size)?;
         self.changed_from(size);
         let mut state = self.state();
@@ -412,6 +421,18 @@ impl Staged {
         }
         state.size = size;
         state.touch();
+        Ok(())
+    }
+
+    /// Before the bytes from `offset` on are changed: what the server may have of them is noted not to be true any more.
+    fn note_rewriting(&self, offset: u64) -> io::Result<()> {
+        let mut state = self.state();
+        if offset < state.size && !state.sent_to.is_empty() && !state.rewritten {
+            if state.noted != Noted::No {
+                self.journal.note(Record::Rewritten(self.content.number))?;
+            }
+            state.rewritten = true;
+        }
         Ok(())
     }
 
@@ -443,6 +464,7 @@ impl Staged {
         state.changed = false;
         state.failed = None;
         state.sent_to = Default::default();
+        state.rewritten = false;
     }
 
     /// The server has it as `version` now, in which others have changed what lies before the bytes that were added: all of

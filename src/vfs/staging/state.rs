@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use rangemap::RangeSet;
 
 use super::Noted;
-use crate::cache::Version;
+use crate::cache::{Compare, Version};
 use crate::vfs::Error;
 use crate::vfs::journal::SentTo;
 
@@ -44,6 +44,8 @@ pub struct State {
     pub untold: Option<Arc<Error>>,
     /// Where parts of it may be on the server.
     pub sent_to: SentTo,
+    /// Whether bytes were changed since that such a part may hold.
+    pub rewritten: bool,
     /// Whether it was begun to be sent while it is written: that is tried once.
     pub(super) begun_early: bool,
     /// What the journal has of it.
@@ -82,6 +84,14 @@ impl State {
     /// Whether any byte of the base is part of the file.
     pub fn uses_base(&self) -> bool {
         self.missing(0, self.size).is_some()
+    }
+
+    /// How a part that may be on the server is told to be the beginning of this.
+    pub fn compare(&self) -> Compare {
+        match self.rewritten {
+            true => Compare::All,
+            false => Compare::End,
+        }
     }
 
     /// Whether there is anything that the server lacks.
