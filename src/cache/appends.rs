@@ -24,6 +24,17 @@ pub enum Resumed {
     Nothing,
 }
 
+/// What a server has of an upload that broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The beginning of what is to be there, so many bytes.
+    Head(u64),
+    /// The beginning of what was to be there: its content was changed since.
+    Changed,
+    /// Nothing that is of it.
+    None,
+}
+
 /// How much of what a server has is compared before it is taken for the beginning of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compare {
@@ -44,32 +55,19 @@ pub enum End {
 
 impl Remote {
     /// Goes on with an upload of the bytes of `source` behind `least` that broke off, of which the server may have the first
-    /// at `at`, if they are the same by what `compare` says. By their end they are told from somebody else's.
+    /// at `at`, if they are the same by what is to be compared. By their end they are told from somebody else's.
     pub async fn resume(
         &self,
         at: &RemotePath,
         source: &Source,
         least: u64,
-        compare: Compare,
         wishes: Wishes,
     ) -> Result<Resumed> {
-        let there = match self.last_size_of(at).await {
-            Ok(there) => there,
-            Err(Error::Absent(_)) => return Ok(Resumed::Nothing),
-            Err(error) => return Err(error),
+        let there = match self.part_of(at, source, least).await? {
+            Part::Head(there) => there,
+            Part::Changed => return Ok(Resumed::Part),
+            Part::None => return Ok(Resumed::Nothing),
         };
-        let ours = match there {
-            // It had begun, and no byte came.
-            0 => least == 0,
-            _ => there > least && self.is_head(at, source, least..there, Compare::End).await?,
-        };
-        if !ours {
-            return Ok(Resumed::Nothing);
-        }
-        if compare == Compare::All && !self.is_head(at, source, least..there, compare).await? {
-            debug!(%at, there, "not gone on with: it was changed since");
-            return Ok(Resumed::Part);
-        }
         debug!(%at, there, of = source.size, "an upload goes on where it broke off");
         if there == source.size {
             return self.confirm(at, source.size).await.map(Resumed::Done);
@@ -85,6 +83,35 @@ impl Remote {
                 Ok(Resumed::Part)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// What the server has at `at` of an upload of the bytes of `source` behind `least` that broke off.
+    pub(super) async fn part_of(
+        &self,
+        at: &RemotePath,
+        source: &Source,
+        least: u64,
+    ) -> Result<Part> {
+        let there = match self.last_size_of(at).await {
+            Ok(there) => there,
+            Err(Error::Absent(_)) => return Ok(Part::None),
+            Err(error) => return Err(error),
+        };
+        let part = least..there;
+        let ours = match there {
+            // It had begun, and no byte came.
+            0 => least == 0,
+            _ => there > least && self.is_head(at, source, part.clone(), Compare::End).await?,
+        };
+        if !ours {
+            return Ok(Part::None);
+        }
+        match source.compare == Compare::All
+            && !self.is_head(at, source, part, Compare::All).await?
+        {
+            true => Ok(Part::Changed),
+            false => Ok(Part::Head(there)),
         }
     }
 
@@ -130,6 +157,27 @@ impl Remote {
         };
         let added = self.add(path, opened, source, base.size, wishes).await;
         added.inspect_err(|_| self.patch(path, Patch::Doubt))
+    }
+
+    /// Begins to add so many `bytes` to the file at `path`, which must have `there` of them, ours.
+    ///
+    /// # Errors
+    /// As for [`Remote::append`].
+    pub(super) async fn add_behind(
+        &self,
+        path: &RemotePath,
+        there: u64,
+        bytes: u64,
+    ) -> Result<Upload> {
+        let dir = path.parent().unwrap_or_else(RemotePath::root);
+        self.prove(Proof::Append, &dir).await?;
+        let lease = self.pool().lease_to_send(bytes).await?;
+        let base = Version {
+            size: there,
+            modified: None,
+        };
+        self.open_over(lease, path, UploadKind::Append, base, bytes)
+            .await
     }
 
     /// Sends the bytes of `source` from `from` on, to the end of the file at `path`.

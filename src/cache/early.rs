@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
+use super::appends::Part;
 use super::names::scratch_name;
-use super::uploads::PIECE;
-use super::{Error, Patch, Remote, Result, Source};
+use super::uploads::{ATTEMPTS, PIECE, WORTH, is_lost};
+use super::{Compare, Error, Patch, Recalls, Remote, Result, Source};
 use crate::ftp::list::Entry;
 use crate::ftp::{ErrorKind, RemotePath, UploadKind, Wishes};
 use crate::pool::{Purpose, Upload};
@@ -258,26 +259,75 @@ impl Sending {
             }
         };
         debug!(path = %self.path, "sent while it is written");
-        let (size, wishes) = match self.send(&mut upload).await {
-            Ok(end) => end,
-            Err(over) => {
-                match self.is_given_up() && until_then != UntilThen::Empty {
-                    true => upload.cut().await,
-                    // All that was written has been sent. Some servers remove a file into which an upload breaks off.
-                    false => upload.give_up().await,
+        let (mut from, mut tries) = (0, ATTEMPTS);
+        loop {
+            let mut at = from;
+            let error = match self.send(&mut upload, &mut at).await {
+                Ok((size, wishes)) => {
+                    let remote = &self.remote;
+                    let range = from..size;
+                    match remote
+                        .conclude(&self.path, upload, size, range, wishes)
+                        .await
+                    {
+                        Ok(entry) => return Ok(entry),
+                        Err(error) => error,
+                    }
                 }
-                self.clean(until_then).await;
-                return Err(over);
+                Err(Over::Failed(error)) => {
+                    drop(upload);
+                    error
+                }
+                Err(Over::GivenUp) => {
+                    match self.is_given_up() && until_then != UntilThen::Empty {
+                        true => upload.cut().await,
+                        // All that was written has been sent. Some servers remove a file into which an upload breaks off.
+                        false => upload.give_up().await,
+                    }
+                    self.clean(until_then).await;
+                    return Err(Over::GivenUp);
+                }
+            };
+            // As often as it takes while it gets on.
+            tries = match at - from {
+                WORTH.. => ATTEMPTS,
+                _ => tries,
+            };
+            let again = match is_lost(&error) && !error.is_silence() && at >= WORTH && tries > 0 {
+                true => self.go_on(at).await,
+                false => Ok(None),
+            };
+            match again {
+                Ok(Some(again)) => (upload, from) = again,
+                _ => {
+                    self.clean(until_then).await;
+                    return Err(error.into());
+                }
             }
-        };
-        let concluded = self
-            .remote
-            .conclude(&self.path, upload, size, 0..size, wishes)
-            .await;
-        if concluded.is_err() {
-            self.clean(until_then).await;
+            tries -= 1;
         }
-        Ok(concluded?)
+    }
+
+    /// Begins once more, behind what the server has of the first `sent` bytes; where that is. `None` where that is nothing,
+    /// or this server cannot go on with it.
+    async fn go_on(&self, sent: u64) -> Result<Option<(Upload, u64)>> {
+        let source = Source {
+            file: self.file.clone(),
+            size: sent,
+            recalls: Recalls::default(),
+            // What is claimed and changed is not sent at all.
+            compare: Compare::End,
+        };
+        let Part::Head(there @ WORTH..) = self.remote.part_of(&self.path, &source, 0).await? else {
+            return Ok(None);
+        };
+        debug!(path = %self.path, there, of = sent, "goes on where it broke off");
+        let begun = self.remote.add_behind(&self.path, there, u64::MAX).await;
+        match begun {
+            Ok(upload) => Ok(Some((upload, there))),
+            Err(Error::Unsupported(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes what was sent. Not the user's own file, however empty it was: it is written once more, or removed by the user.
@@ -288,22 +338,27 @@ impl Sending {
         }
     }
 
-    /// Sends what is written, until the file is whole; its size and wishes.
-    async fn send(&mut self, upload: &mut Upload) -> std::result::Result<(u64, Wishes), Over> {
-        let mut at = 0;
+    /// Sends what is written behind `at`, which it moves on, until the file is whole; its size and wishes.
+    async fn send(
+        &mut self,
+        upload: &mut Upload,
+        at: &mut u64,
+    ) -> std::result::Result<(u64, Wishes), Over> {
         loop {
             let Goal { ready, end } = *self.goals.borrow_and_update();
             if let Some((size, _)) = end {
                 upload.expect(size);
             }
-            if at < ready {
-                let length = (ready - at).min(PIECE) as usize;
+            let offset = *at;
+            if offset < ready {
+                let length = (ready - offset).min(PIECE) as usize;
                 // Before it is read: whoever changes these bytes from here on sees that it may be too late.
-                self.claimed.store(at + length as u64, Ordering::SeqCst);
+                self.claimed
+                    .fetch_max(offset + length as u64, Ordering::SeqCst);
                 let file = self.file.clone();
                 let read = tokio::task::spawn_blocking(move || {
                     let mut piece = vec![0; length];
-                    file.read_exact_at(&mut piece, at).map(|()| piece)
+                    file.read_exact_at(&mut piece, offset).map(|()| piece)
                 });
                 let piece = match read.await {
                     Ok(Ok(piece)) => piece,
@@ -315,8 +370,8 @@ impl Sending {
                     () = self.given_up() => return Err(Over::GivenUp),
                     sent = upload.send(&piece) => sent.map_err(Error::from)?,
                 }
-                at += length as u64;
-                self.sent.send_replace(at);
+                *at += length as u64;
+                self.sent.send_replace(*at);
                 continue;
             }
             if let Some(end) = end {

@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use tracing::{debug, warn};
 
 use super::proofs::Proof;
-use super::{Error, Patch, Recalls, Remote, Result, Version, file_entry};
+use super::{Compare, Error, Patch, Recalls, Remote, Result, Resumed, Version, file_entry};
 use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{self, Confirmed, ErrorKind, RemotePath, SizeAndTime, UploadKind, Wishes};
 use crate::pool::{Lease, Retry, Unconfirmed, Upload, on_session};
@@ -24,6 +24,8 @@ pub struct Source {
     pub size: u64,
     /// Those for whose sake it is not sent.
     pub recalls: Recalls,
+    /// How a part of it that the server has is told to be one.
+    pub compare: Compare,
 }
 
 impl Remote {
@@ -48,7 +50,12 @@ impl Remote {
             match outcome {
                 Ok(entry) => return Ok(entry),
                 Err(error) if attempt < ATTEMPTS && is_lost(&error) && !error.is_silence() => {
-                    debug!(%path, %error, "upload again")
+                    debug!(%path, %error, "upload again");
+                    if source.size >= WORTH
+                        && let Resumed::Done(entry) = self.resume(path, source, 0, wishes).await?
+                    {
+                        return Ok(entry);
+                    }
                 }
                 // Not over the part that we sent ourselves, says a server that lets nobody overwrite.
                 Err(Error::Denied(error)) if attempt > 0 && attempt <= ATTEMPTS => {
@@ -474,6 +481,10 @@ pub(super) fn is_lost(error: &Error) -> bool {
 
 /// Bytes read from the staged file and sent at once.
 pub(super) const PIECE: u64 = 256 << 10;
+
+/// Bytes from which on an upload that broke off is gone on with: fewer are sent again sooner than the server is asked what
+/// it has of them.
+pub(super) const WORTH: u64 = 1 << 20;
 
 /// Times that an upload is begun again after a lost connection.
 pub(super) const ATTEMPTS: u32 = 2;

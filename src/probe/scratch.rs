@@ -11,7 +11,7 @@ use tokio::signal::ctrl_c;
 
 use super::Setup;
 use super::look::Seen;
-use crate::cache::{CacheConfig, End, Error, Recalls, Remote, Result, Source};
+use crate::cache::{CacheConfig, Compare, End, Error, Recalls, Remote, Result, Source};
 use crate::ftp::list::Kind;
 use crate::ftp::{NameKind, RemotePath, Server, Wishes};
 use crate::pool::{Pool, PoolConfig, Purpose, Retry, on_session};
@@ -87,6 +87,7 @@ async fn attempts(remote: &Remote, folder: &RemotePath) -> std::result::Result<W
         file: staged.clone(),
         size,
         recalls: Recalls::default(),
+        compare: Compare::End,
     };
     let file = folder.join(b"file");
     let none = Wishes::default();

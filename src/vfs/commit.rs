@@ -219,10 +219,7 @@ impl Vfs {
             Plan::Append(mut base, end) => {
                 // An attempt that failed may have added some of it, or all, and its answer was lost.
                 if end == End::Known && state.sent_to.has(path) {
-                    let resumed = self
-                        .remote
-                        .resume(path, &source, base.size, state.compare(), wishes)
-                        .await?;
+                    let resumed = self.remote.resume(path, &source, base.size, wishes).await?;
                     if let Resumed::Done(entry) = resumed {
                         return Ok(entry);
                     }

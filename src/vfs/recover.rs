@@ -270,7 +270,6 @@ impl Vfs {
         source: &Source,
         wishes: Wishes,
     ) -> Result<Resumed> {
-        let compare = state.compare();
         if at != path {
             // Under a name of our own, to take the place of what is at `path` if that is the same.
             let same = state
@@ -279,7 +278,7 @@ impl Vfs {
                 .is_some_and(|(base, now)| self.remote.is_same(base, now));
             self.remote.hide(at);
             let sent = match same && !state.uses_base() {
-                true => self.remote.resume(at, source, 0, compare, wishes).await,
+                true => self.remote.resume(at, source, 0, wishes).await,
                 false => Ok(Resumed::Nothing),
             };
             let placed = match sent {
@@ -301,12 +300,9 @@ impl Vfs {
             Plan::Store | Plan::Replace
                 if !state.uses_base() && state.base.is_none_or(|base| base.size == 0) =>
             {
-                Ok(self.remote.resume(at, source, 0, compare, wishes).await?)
+                Ok(self.remote.resume(at, source, 0, wishes).await?)
             }
-            Plan::Append(base, _) => Ok(self
-                .remote
-                .resume(at, source, base.size, compare, wishes)
-                .await?),
+            Plan::Append(base, _) => Ok(self.remote.resume(at, source, base.size, wishes).await?),
             // The same bytes at the same places: once more.
             Plan::Overwrite(base, ranges) => match now.filter(|now| now.size == base.size) {
                 Some(now) => {

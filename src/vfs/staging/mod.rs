@@ -180,12 +180,13 @@ impl Staged {
         self.content.number
     }
 
-    /// Its first `size` bytes, to be sent.
+    /// Its first `size` bytes, to be sent. Not to be called while its state is looked at.
     pub fn source(&self, size: u64) -> Source {
         Source {
             file: self.file.clone(),
             size,
             recalls: self.recalls.clone(),
+            compare: self.state().compare(),
         }
     }
 

@@ -40,6 +40,10 @@ pub fn trials_of(kind: ServerKind) -> Vec<Trial> {
         trial("a_reader_sees_nothing_of_killed_sessions", killed_in_a_read),
         trial("an_upload_survives_or_says_so", killed_in_an_upload),
         trial("an_append_leaves_what_was_there", killed_in_an_append),
+        trial(
+            "an_upload_goes_on_where_it_broke_off",
+            goes_on_where_it_broke_off,
+        ),
         trial("an_unreadable_folder_hides_nothing", unreadable_folders),
     ];
     // The one that holds it, and one that lets nobody store over it.

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::model_mount::pause;
+use crate::system::status;
 
 pub(super) fn killed_in_a_read(kind: ServerKind) -> Result<(), Failed> {
     let server = Server::start(kind);
@@ -65,6 +66,56 @@ pub(super) fn killed_in_an_upload(kind: ServerKind) -> Result<(), Failed> {
                 );
             }
         }
+    }
+    Ok(())
+}
+
+/// The server gets again what it has not written yet, where something can be added to a file, and not what it has.
+pub(super) fn goes_on_where_it_broke_off(kind: ServerKind) -> Result<(), Failed> {
+    const LONG: usize = 40 << 20;
+    // All of it once and what was in flight; all of it from the start where nothing can be added.
+    let most = match matches!(kind, ServerKind::Ftpsrv | ServerKind::ProftpdDefault) {
+        true => 3 * LONG,
+        false => LONG + LONG / 4,
+    };
+    for options in ["bwlimit=40M", "bwlimit=40M,writeback"] {
+        let server = Server::start(kind);
+        let mount = ModelMount::of(&server, &[options]);
+        let (old, new) = (content(300_000, 2), content(LONG, 3));
+        for name in ["new", "replaced"] {
+            let (there, target) = (server.root.join(name), mount.path.join(name));
+            let replaced = name == "replaced";
+            if replaced {
+                write(&target, &old)?;
+                File::open(&target)?.sync_all()?;
+            }
+            let sent = || -> Result<u64, Failed> {
+                let report = status::until(&mount.path, |_| true)?;
+                let sent = report["traffic"]["sent_bytes"].as_u64();
+                sent.ok_or_else(|| "no such figure".into())
+            };
+            let before = sent()?;
+            thread::scope(|scope| {
+                let sending = scope.spawn(|| {
+                    write(&target, &new)?;
+                    File::open(&target)?.sync_all()
+                });
+                let begun = || arriving(&server.root, if replaced { None } else { Some(name) });
+                within(DEADLINE, || {
+                    sending.is_finished() || begun() > LONG as u64 / 2
+                });
+                server.kill_sessions();
+                sending.join().expect("it does not panic")
+            })
+            .map_err(|error| format!("{name}, {options}: {error}\n{}", mount.end_of_log()))?;
+            let sent = sent()? - before;
+            assert!(fs::read(&there)? == new, "{name}, {options}: torn");
+            assert!(
+                sent < most as u64,
+                "{name}, {options}: {sent} bytes for {LONG}"
+            );
+        }
+        assert_eq!(shown(&mount.path)?, ["new", "replaced"]);
     }
     Ok(())
 }

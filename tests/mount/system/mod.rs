@@ -12,7 +12,7 @@ pub mod probe;
 mod proxy;
 pub mod recalled;
 mod secrets;
-mod status;
+pub mod status;
 mod systemd;
 mod turns;
 pub mod xattr;
