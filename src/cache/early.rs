@@ -293,18 +293,24 @@ impl Sending {
                 WORTH.. => ATTEMPTS,
                 _ => tries,
             };
-            let again = match is_lost(&error) && !error.is_silence() && at >= WORTH && tries > 0 {
-                true => self.go_on(at).await,
-                false => Ok(None),
-            };
+            let mut again = None;
+            while at >= WORTH && tries > 0 && is_lost(&error) && !error.is_silence() {
+                tries -= 1;
+                match self.go_on(at).await {
+                    Err(error) if is_lost(&error) && !self.is_given_up() => {}
+                    begun => {
+                        again = begun.ok().flatten();
+                        break;
+                    }
+                }
+            }
             match again {
-                Ok(Some(again)) => (upload, from) = again,
-                _ => {
+                Some(again) => (upload, from) = again,
+                None => {
                     self.clean(until_then).await;
                     return Err(error.into());
                 }
             }
-            tries -= 1;
         }
     }
 

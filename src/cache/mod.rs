@@ -49,7 +49,7 @@ pub use names::{is_scratch_name, scratch_name};
 use reader::Bounds;
 pub use reader::{Content, Version};
 pub use recall::{Recall, Recalls};
-pub use uploads::Source;
+pub use uploads::{Source, WORTH};
 use veil::Veil;
 pub use veil::{Moving, OwnName, Tell};
 

@@ -484,7 +484,7 @@ pub(super) const PIECE: u64 = 256 << 10;
 
 /// Bytes from which on an upload that broke off is gone on with: fewer are sent again sooner than the server is asked what
 /// it has of them.
-pub(super) const WORTH: u64 = 1 << 20;
+pub const WORTH: u64 = 1 << 20;
 
 /// Times that an upload is begun again after a lost connection.
 pub(super) const ATTEMPTS: u32 = 2;

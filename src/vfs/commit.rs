@@ -11,7 +11,7 @@ use tracing::debug;
 use super::attr::{unix_seconds, version};
 use super::staging::{Staged, State};
 use super::{Result, Vfs};
-use crate::cache::{self, End, Recall, Resumed, Version, scratch_name};
+use crate::cache::{self, End, Recall, Resumed, Version, WORTH, scratch_name};
 use crate::ftp::list::{Entry, Modified, Precision};
 use crate::ftp::{RemotePath, Wishes};
 
@@ -188,6 +188,14 @@ impl Vfs {
             mtime: state.mtime,
         };
         let source = staged.source(state.size);
+        let long = state.size >= WORTH && matches!(plan, Plan::Store | Plan::Replace);
+        if long && !state.sent_to.is_empty() && !state.restored {
+            // An attempt that failed, or was called back.
+            let wishes = self.wishes(ino, state);
+            if let (Resumed::Done(entry), _) = self.resume(path, state, &source, wishes).await? {
+                return Ok(entry);
+            }
+        }
         match plan {
             Plan::Nothing => {
                 let item = self

@@ -197,12 +197,7 @@ impl Vfs {
     ) -> Result<Entry> {
         let source = staged.source(state.size);
         let wishes = self.wishes(ino, state);
-        let now = match self.remote.version_of(path).await {
-            Ok(now) => Some(now),
-            Err(cache::Error::Absent(_)) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let resumed = self.resume(path, state, now, &source, wishes).await?;
+        let (resumed, now) = self.resume(path, state, &source, wishes).await?;
         let unchanged = match (resumed, state.base, now) {
             (Resumed::Done(entry), ..) => return Ok(entry),
             // What is there is ours.
@@ -242,22 +237,26 @@ impl Vfs {
         }
     }
 
-    /// Goes on where an upload broke off, if that is what the server has.
-    async fn resume(
+    /// Goes on where an upload broke off, if that is what the server has; and what it had at `path` before.
+    pub(super) async fn resume(
         &self,
         path: &RemotePath,
         state: &State,
-        now: Option<Version>,
         source: &Source,
         wishes: Wishes,
-    ) -> Result<Resumed> {
+    ) -> Result<(Resumed, Option<Version>)> {
+        let now = match self.remote.version_of(path).await {
+            Ok(now) => Some(now),
+            Err(cache::Error::Absent(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
         for at in state.sent_to.newest_first() {
             match self.resume_at(at, path, state, now, source, wishes).await? {
                 Resumed::Nothing => {}
-                resumed => return Ok(resumed),
+                resumed => return Ok((resumed, now)),
             }
         }
-        Ok(Resumed::Nothing)
+        Ok((Resumed::Nothing, now))
     }
 
     /// [`Vfs::resume`], of the part at `at`.
@@ -272,10 +271,10 @@ impl Vfs {
     ) -> Result<Resumed> {
         if at != path {
             // Under a name of our own, to take the place of what is at `path` if that is the same.
-            let same = state
-                .base
-                .zip(now)
-                .is_some_and(|(base, now)| self.remote.is_same(base, now));
+            let same = match (state.base, now) {
+                (Some(base), Some(now)) => self.remote.is_same(base, now),
+                (base, now) => base.is_none() && now.is_none(),
+            };
             self.remote.hide(at);
             let sent = match same && !state.uses_base() {
                 true => self.remote.resume(at, source, 0, wishes).await,

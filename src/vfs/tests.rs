@@ -374,6 +374,48 @@ async fn a_part_that_is_not_true_any_more_is_not_gone_on_with() {
     assert!(content == changed(&OLD, 0), "it is {:?}...", &content[..4]);
 }
 
+/// A long upload broke off for longer than it is tried again: under the file's own name, or another.
+#[tokio::test]
+async fn a_long_upload_goes_on_at_the_next_attempt() {
+    for own_name in [true, false] {
+        for rewritten in [true, false] {
+            let case = format!("own name: {own_name}, rewritten: {rewritten}");
+            let mounted = Mounted::start(true).await.expect("a server");
+            let vfs = &mounted.vfs;
+            let mut content: Vec<u8> = (0..3_000_000).map(|at| (at / 1000) as u8).collect();
+            let ino = mounted.write("file", &content).await.expect("written");
+            let part = {
+                let staged = vfs.staged(ino).expect("it is not sent yet");
+                let path = vfs.path(ino).expect("it has a name");
+                let at = match own_name {
+                    true => path,
+                    false => scratch_name(&path),
+                };
+                if let Some(early) = staged.take_early() {
+                    early.give_up().await;
+                }
+                staged.note_sent_to(&at).expect("noted");
+                mounted.there(&String::from_utf8_lossy(at.name()))
+            };
+            std::fs::write(&part, &content[..2_000_000]).expect("a part");
+            if rewritten {
+                mounted.change_head(ino, 0).await.expect("written");
+                content = changed(&content, 0);
+            }
+            let (_, path, work) = vfs.queue.next(|| 1).await;
+            let sent = || vfs.remote.pool().crossed().sent_bytes;
+            let before = sent();
+            vfs.perform(&path, &work).await.expect("sent");
+            let sent = sent() - before;
+            let there = std::fs::read(mounted.there("file")).expect("there");
+            assert!(there == content, "{case}");
+            assert_eq!(sent < 2_000_000, !rewritten, "{case}: {sent} bytes");
+            let names = std::fs::read_dir(mounted.there("")).expect("there");
+            assert_eq!(names.count(), 1, "{case}");
+        }
+    }
+}
+
 /// The same of what was added to a file, by one mount.
 #[tokio::test]
 async fn an_addition_that_is_not_true_any_more_is_not_gone_on_with() {
