@@ -454,6 +454,9 @@ fn data(shared: &Arc<Shared>, session: &Arc<Mutex<Session>>, port: u16) -> io::R
         let client = loop {
             match listener.accept() {
                 Ok((client, _)) => break client,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return eprintln!("relay: no data connection taken: {error}");
+                }
                 // Most are used at once, or never.
                 Err(_) if begun.elapsed() < LONGEST_UNUSED => {
                     pause((begun.elapsed() / 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE));
@@ -468,8 +471,11 @@ fn data(shared: &Arc<Shared>, session: &Arc<Mutex<Session>>, port: u16) -> io::R
                 return;
             }
         }
-        let Ok(server) = TcpStream::connect(server) else {
-            return;
+        let server = match TcpStream::connect(server) {
+            Ok(server) => server,
+            // Of one that has ended meanwhile.
+            Err(error) if has_ended(&client) => return drop(error),
+            Err(error) => return eprintln!("relay: no data connection to {server}: {error}"),
         };
         let _ended = carry(&shared, &session, &client, &server);
     });
