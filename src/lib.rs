@@ -24,6 +24,7 @@
 //! - **settled**: an entry of which nothing more exact can be asked; a `LIST` tells minutes, `MDTM` seconds.
 //! - **staged**: written to a local file, and not on the server yet.
 //! - **commit**: to make what is staged what the server has.
+//! - **recall**: to stop sending a file whose content nobody will need.
 //! - **journal**: what is staged, and what else the server has yet to be told, on this machine's disk.
 //! - **acknowledged**: of a change: its caller was told that it is done. **Queued**: acknowledged, and not on the server yet.
 //! - **restored**: staged by an earlier mount, which left it in the journal.
@@ -33,7 +34,8 @@
 //! 1. A session returns to the pool only when idle and in a known state. Dropping an unfinished transfer discards or
 //!    drains it in the background, never on a user's time.
 //! 2. Nobody asks for a second lease while holding one. A retry reconnects inside its lease.
-//! 3. Metadata is never starved by data: leases for data are at most all sessions but one; a file of up to 64 KiB that is sent counts as metadata.
+//! 3. Metadata is never starved by data, nor reading by sending: leases for data are at most all sessions but one, those for
+//!    uploads all but two; a file of up to 64 KiB that is sent counts as metadata.
 //! 4. Only idempotent operations are retried, on a lost connection only. After a lost reply to any other the server is
 //!    asked what happened. An `APPE` repeated blindly doubles data. A change is not made again, nor its failure
 //!    told, before what was sent on the lost connection is over: done late, it would undo what came next.
@@ -48,7 +50,8 @@
 //! 8. fork comes before the runtime, any thread, any socket.
 //! 9. Success of `close` and `fsync` means that the server has confirmed every byte (its final reply, and its size); with
 //!    write-back that of `close` means that the journal has it, and outlives a loss of power; so does that of setting
-//!    attributes right behind a `close`. A file without a byte may wait while the process has another descriptor of it. Success is never invented: what the server cannot be told (a mode, a time) is kept by the mount, and said once.
+//!    attributes right behind a `close`. A file without a byte may wait while the process has another descriptor of it.
+//!    Success is never invented: what the server cannot be told (a mode, a time) is kept by the mount, and said once.
 //! 10. The file being replaced stays whole on the server until its replacement is whole there. Small changes within a file
 //!     are written in place, after a proof that this changes nothing else.
 
