@@ -288,30 +288,40 @@ impl Sending {
                     return Err(Over::GivenUp);
                 }
             };
-            // As often as it takes while it gets on.
-            tries = match at - from {
-                WORTH.. => ATTEMPTS,
-                _ => tries,
-            };
-            let mut again = None;
-            while at >= WORTH && tries > 0 && is_lost(&error) && !error.is_silence() {
-                tries -= 1;
-                match self.go_on(at).await {
-                    Err(error) if is_lost(&error) && !self.is_given_up() => {}
-                    begun => {
-                        again = begun.ok().flatten();
-                        break;
+            match self.begin_again(at, &error, &mut tries).await {
+                Some((again, there)) => {
+                    // As often as it takes while it gets on.
+                    if there.saturating_sub(from) >= WORTH {
+                        tries = ATTEMPTS;
                     }
+                    (upload, from) = (again, there);
                 }
-            }
-            match again {
-                Some(again) => (upload, from) = again,
                 None => {
                     self.clean(until_then).await;
                     return Err(error.into());
                 }
             }
         }
+    }
+
+    /// After an `error` behind the first `sent` bytes: goes on, if that is worth it, as often as there are `tries` left.
+    async fn begin_again(
+        &self,
+        sent: u64,
+        error: &Error,
+        tries: &mut u32,
+    ) -> Option<(Upload, u64)> {
+        if sent < WORTH || !is_lost(error) || error.is_silence() {
+            return None;
+        }
+        while *tries > 0 {
+            *tries -= 1;
+            match self.go_on(sent).await {
+                Err(error) if is_lost(&error) && !self.is_given_up() => {}
+                begun => return begun.ok().flatten(),
+            }
+        }
+        None
     }
 
     /// Begins once more, behind what the server has of the first `sent` bytes; where that is. `None` where that is nothing,

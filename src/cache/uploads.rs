@@ -51,10 +51,12 @@ impl Remote {
                 Ok(entry) => return Ok(entry),
                 Err(error) if attempt < ATTEMPTS && is_lost(&error) && !error.is_silence() => {
                     debug!(%path, %error, "upload again");
-                    if source.size >= WORTH
-                        && let Resumed::Done(entry) = self.resume(path, source, 0, wishes).await?
-                    {
-                        return Ok(entry);
+                    if source.size >= WORTH {
+                        match self.resume(path, source, 0, wishes).await {
+                            Ok(Resumed::Done(entry)) => return Ok(entry),
+                            Err(Error::Recalled) => return Err(Error::Recalled),
+                            resumed => debug!(%path, ?resumed, "from the start"),
+                        }
                     }
                 }
                 // Not over the part that we sent ourselves, says a server that lets nobody overwrite.

@@ -192,8 +192,11 @@ impl Vfs {
         if long && !state.sent_to.is_empty() && !state.restored {
             // An attempt that failed, or was called back.
             let wishes = self.wishes(ino, state);
-            if let (Resumed::Done(entry), _) = self.resume(path, state, &source, wishes).await? {
-                return Ok(entry);
+            match self.resume(path, state, &source, wishes).await {
+                Ok((Resumed::Done(entry), _)) => return Ok(entry),
+                // What is left of it is not as it was a moment ago.
+                Ok(_) | Err(super::Error::Remote(cache::Error::Stale(_))) => {}
+                Err(error) => return Err(error),
             }
         }
         match plan {
