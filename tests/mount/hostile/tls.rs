@@ -46,7 +46,9 @@ pub(super) fn injected() -> Result<(), Failed> {
 pub(super) fn stripped() -> Result<(), Failed> {
     let (odd, folder) = encrypting()?;
     let trust = format!("cacert={}", folder.path().join("certificate.pem").display());
-    let mount = ModelMount::of_odd(&odd, &["tls=auto,tls_data=clear,attr_timeout=0", &trust]);
+    // Of one session, so that none is logging in at this moment.
+    let options = "tls=auto,tls_data=clear,attr_timeout=0,max_conns=1";
+    let mount = ModelMount::of_odd(&odd, &[options, &trust]);
     assert_eq!(fs::read(mount.path.join("file"))?, b"content");
     odd.refuse("AUTH", 500);
     odd.close_sessions();
