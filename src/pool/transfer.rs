@@ -238,8 +238,13 @@ impl Upload {
         }
     }
 
-    /// Breaks the data connection, and waits a while for what the server says to that.
+    /// Breaks the data connection, and waits a while for what the server says to that. Within [`Upload::send`] as well, which
+    /// is cancelled then.
     pub async fn cut(mut self) {
+        if self.stream.is_none() {
+            // It broke off by itself, at this moment: what was sent is waited for.
+            return self.lease.lose().await;
+        }
         self.reset();
         let said = tokio::time::timeout(CUT_PATIENCE, self.lease.finish(&self.operation)).await;
         debug!(?said, "cut on purpose");
