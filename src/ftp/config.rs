@@ -60,6 +60,37 @@ pub struct ServerConfig {
     pub active_address: Option<IpAddr>,
 }
 
+#[cfg(test)]
+impl ServerConfig {
+    /// A server of a test, on `port` of this machine: plain, passive, anonymous.
+    pub fn of_test(port: u16) -> Self {
+        const LONG: Duration = Duration::from_secs(30);
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port,
+            user: "anonymous".to_owned(),
+            password: Secret::new("nobody@"),
+            account: None,
+            root: Root::Login(Vec::new()),
+            tls: TlsMode::Off,
+            trust: Trust::System,
+            identity: None,
+            private_data: true,
+            connect_timeout: LONG,
+            timeout: LONG,
+            zone: None,
+            data_mode: DataMode::Passive,
+            pasv_address: PasvAddress::Control,
+            active_ports: None,
+            route: Route::default(),
+            limits: Limits::default(),
+            charset: None,
+            lines: Lines::Dropped,
+            active_address: None,
+        }
+    }
+}
+
 /// How connections are made.
 #[derive(Clone, Debug, Default)]
 pub struct Route {

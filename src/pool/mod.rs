@@ -8,6 +8,8 @@ mod keep;
 mod lease;
 mod limits;
 mod progress;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod turns;
 

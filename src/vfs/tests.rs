@@ -16,8 +16,6 @@ use unftp_sbe_fs::Filesystem;
 use super::queue::Work;
 use super::*;
 use crate::cache::scratch_name;
-use crate::ftp::config::{DataMode, Limits, PasvAddress, Root, Route, Secret, TlsMode, Trust};
-use crate::ftp::list::Lines;
 
 /// A filesystem over a server of its own, without the tasks that send what is queued.
 struct Mounted {
@@ -51,29 +49,7 @@ impl Mounted {
         folder: &tempfile::TempDir,
         write_back: bool,
     ) -> io::Result<Arc<Vfs>> {
-        let server = ServerConfig {
-            host: "127.0.0.1".to_owned(),
-            port,
-            user: "anonymous".to_owned(),
-            password: Secret::new("nobody@"),
-            account: None,
-            root: Root::Login(Vec::new()),
-            tls: TlsMode::Off,
-            trust: Trust::System,
-            identity: None,
-            private_data: true,
-            connect_timeout: LONG,
-            timeout: LONG,
-            zone: None,
-            data_mode: DataMode::Passive,
-            pasv_address: PasvAddress::Control,
-            active_ports: None,
-            route: Route::default(),
-            limits: Limits::default(),
-            charset: None,
-            lines: Lines::Dropped,
-            active_address: None,
-        };
+        let server = ServerConfig::of_test(port);
         let pool = PoolConfig {
             max_sessions: 4,
             idle_timeout: LONG,
